@@ -1,0 +1,1 @@
+"""Frames out of a camera, with honest time stamps; one driver a file."""

@@ -1,0 +1,1 @@
+"""An image into poses: model folders, engines, decoding, importing, training."""

@@ -1,0 +1,28 @@
+"""What can go wrong with a pose model.
+
+ModelError
+├── ModelNotInstalledError (ImportError)   an engine's or reader's package is missing
+├── ModelNotOpenError (OSError)            no such folder, a damaged graph, a wrong hash, a wrong spec
+├── ModelInputError (ValueError)           the camera's image is not what the graph was made for
+└── ModelFailedError (RuntimeError)        inference failed while running
+"""
+
+
+class ModelError(Exception):
+    """Any failure of a pose model."""
+
+
+class ModelNotInstalledError(ModelError, ImportError):
+    """The package that an engine or a reader needs is not installed."""
+
+
+class ModelNotOpenError(ModelError, OSError):
+    """The model folder cannot be read or is not what it claims to be."""
+
+
+class ModelInputError(ModelError, ValueError):
+    """The image does not have the shape or type that the model was exported for."""
+
+
+class ModelFailedError(ModelError, RuntimeError):
+    """Inference failed while the model was running."""

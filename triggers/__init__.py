@@ -1,0 +1,1 @@
+"""A stimulus on a wire: pulses, byte protocols, ports."""
