@@ -66,6 +66,11 @@ class Camera(ABC):
         """True once every frame has been delivered; always False for a camera that does not end."""
 
     @property
+    def waits_for_consumer(self) -> bool:
+        """True if frames come as fast as they are taken, as from a file, so that none should ever be skipped."""
+        return False
+
+    @property
     def drops(self) -> Mapping[str, int]:
         """Frames that were lost so far, counted by reason."""
         return {}

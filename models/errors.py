@@ -3,6 +3,7 @@
 ModelError
 ├── ModelNotInstalledError (ImportError)   an engine's or reader's package is missing
 ├── ModelNotOpenError (OSError)            no such folder, a damaged graph, a wrong hash, a wrong spec
+├── TrainingInputError (ValueError)        a training configuration, label file or video that cannot be learnt from
 ├── ModelInputError (ValueError)           the camera's image is not what the graph was made for
 └── ModelFailedError (RuntimeError)        inference failed while running
 """
@@ -18,6 +19,10 @@ class ModelNotInstalledError(ModelError, ImportError):
 
 class ModelNotOpenError(ModelError, OSError):
     """The model folder cannot be read or is not what it claims to be."""
+
+
+class TrainingInputError(ModelError, ValueError):
+    """A training configuration, label file or video is missing, damaged or does not fit the others."""
 
 
 class ModelInputError(ModelError, ValueError):

@@ -1,0 +1,110 @@
+"""Frame available → command written, by stage, on a rig as it runs live: camera process, loop, recorder process.
+
+The stamps: "available" is taken by the camera's process when a frame is complete in its memory, "written" by the loop
+when the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. Exposure, transfer from a
+sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+from benchmarks.percentiles import percentiles_ms, table
+from realtime.live import LiveEnd, Request, run_live
+from realtime.loop import ProcessedFrame, Sink, StopRequest
+from realtime.machine import describe_machine
+from realtime.session import stop_on_signals
+
+STAGES = ("grab", "predict", "update", "evaluate", "fire")
+DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "flies_live.toml"
+
+
+class _Stopwatch:
+    """Two sinks round the session's own: one starts the clock, the other reads it and keeps the frame's times."""
+
+    def __init__(self, stop: StopRequest, warm_up: int, n_frames: int) -> None:
+        self._stop = stop
+        self._warm_up = warm_up
+        self._n_frames = n_frames
+        self._started_ns = 0
+        self.stage_ns: list[tuple[int, ...]] = []
+        self.outcomes: Counter[str] = Counter()
+
+    def around(self, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
+        return (_Call(self._start), *sinks, _Call(self._read))
+
+    def _start(self, _: ProcessedFrame) -> None:
+        self._started_ns = monotonic_ns()
+
+    def _read(self, processed: ProcessedFrame) -> None:
+        append_ns = monotonic_ns() - self._started_ns
+        if processed.index < self._warm_up:
+            return
+        self.stage_ns.append((*processed.stage_ns, append_ns))
+        self.outcomes.update(intent.outcome for intent in processed.action.intents)
+        if len(self.stage_ns) >= self._n_frames:
+            self._stop.request("enough frames")
+
+
+class _Call:
+    def __init__(self, function: Any) -> None:
+        self.append = function
+
+
+def measure(rig: Path, n_frames: int, warm_up: int) -> dict[str, Any]:
+    """Run `rig` live until `n_frames` frames after the first `warm_up` were processed; return the percentiles."""
+    stop = StopRequest()
+    watch = _Stopwatch(stop, warm_up, n_frames)
+    with tempfile.TemporaryDirectory() as folder, stop_on_signals(stop):
+        end = run_live(Request(rig=str(rig), out=str(Path(folder) / "session")), stop, watch.around)
+    if end.end.error is not None:
+        raise end.end.error
+    return _result(rig, watch, warm_up, end)
+
+
+def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[str, Any]:
+    columns = list(zip(*watch.stage_ns, strict=True))
+    rows = {name: percentiles_ms(column) for name, column in zip((*STAGES, "append"), columns, strict=True)}
+    rows["frame → command"] = percentiles_ms([sum(row[:5]) for row in watch.stage_ns])
+    rows["outside the network"] = percentiles_ms([sum(row) - row[1] for row in watch.stage_ns])
+    return {
+        "benchmark": "loop_latency",
+        "unit": "ms",
+        "rig": tomllib.loads(rig.read_text(encoding="utf-8")),
+        "stamps": "frame complete in the camera process → last command byte handed to the operating system",
+        "not_included": ["exposure", "sensor transfer", "actuator"],
+        "n_warm_up_frames": warm_up,
+        "latency_ms": rows,
+        "intents": dict(watch.outcomes),
+        "deadline_misses": watch.outcomes["late"],
+        "drops": dict(end.drops),
+        "recorder": {"n_events_lost": end.recorder.n_events_lost, "n_video_frames": end.recorder.n_video_frames},
+        "machine": describe_machine(),
+    }
+
+
+def main() -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loop_latency", description=__doc__)
+    parser.add_argument("--rig", type=Path, default=DEFAULT_RIG, help="rig file to run (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=1000, help="frames to measure (default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=60, help="frames left out at the start (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    arguments = parser.parse_args()
+    result = measure(arguments.rig, arguments.frames, arguments.warm_up)
+    print(table(result["latency_ms"]))
+    print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
+    print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Reading models that other programs trained, one format a file."""

@@ -1,0 +1,123 @@
+"""`poseloop check`: tries everything that a rig names and reports all that is wrong, not the first thing."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import triggers.registry
+from camera_drivers.acquisition import Acquisition
+
+from camera_drivers.base import CameraInfo
+from camera_drivers.errors import CameraError
+from models.errors import ModelError
+from realtime.assemble import load_model, make_rules
+from realtime.rig import Rig, RigError, load_rig
+from triggers.errors import TriggerError
+
+FRAME_TIMEOUT_S = 2.0
+FREE_BYTES = 2_000_000_000
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: its level, what it is, and what was seen."""
+
+    level: Level
+    subject: str
+    text: str
+
+
+def check_rig(path: Path) -> list[Finding]:
+    """Check a rig file, then the model, rules, camera, triggers and host that it needs.
+
+    Outputs are opened, identified and switched off; nothing fires.
+    """
+    try:
+        rig = load_rig(path)
+    except RigError as error:
+        return [Finding("error", "rig", line) for line in error.mistakes]
+    findings = [Finding("ok", "rig", f"{path}: {len(rig.rules)} rules, {len(rig.stimuli)} stimuli")]
+    info = _attempt(findings, "camera", lambda: _check_camera(rig, findings))
+    _attempt(findings, "model", lambda: _check_model(rig, info, findings))
+    for name in rig.triggers:
+        _attempt(findings, f"trigger {name}", lambda name=name: _check_trigger(rig, name, findings))  # type: ignore[misc]
+    findings.extend(_unused(rig))
+    findings.extend(_host())
+    return findings
+
+
+def _attempt(findings: list[Finding], subject: str, look: Callable[[], CameraInfo | None]) -> CameraInfo | None:
+    try:
+        return look()
+    except RigError as error:
+        findings.extend(Finding("error", subject, line) for line in error.mistakes)
+    except (CameraError, ModelError, TriggerError) as error:
+        findings.append(Finding("error", subject, str(error)))
+    return None
+
+
+def _check_camera(rig: Rig, findings: list[Finding]) -> CameraInfo:
+    overflow: Literal["drop_oldest", "wait"] = "drop_oldest" if rig.loop.frames == "latest" else "wait"
+    camera = Acquisition(
+        rig.camera.name, rig.camera.options, policy=rig.loop.frames, overflow=overflow, capacity=rig.loop.ring_frames
+    )
+    try:
+        info = camera.open()
+        frame = camera.grab(FRAME_TIMEOUT_S)
+    finally:
+        camera.close()
+    seen = f"{rig.camera.name}: {info.width}×{info.height} px"
+    if frame is None:
+        findings.append(Finding("error", "camera", f"{seen}, but no frame came within {FRAME_TIMEOUT_S:g} s"))
+    else:
+        rate = "" if info.frame_rate_hz is None else f", {info.frame_rate_hz:g} frames/s"
+        findings.append(Finding("ok", "camera", f"{seen}{rate}"))
+    return info
+
+
+def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> None:
+    model = load_model(rig)
+    try:
+        make_rules(rig, model)
+        if info is not None:
+            model.warm_up(info.height, info.width, info.channels)
+    finally:
+        model.close()
+    findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))
+
+
+def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:
+    choice = rig.triggers[name]
+    with triggers.registry.load(choice.name)(choice.options) as driver:
+        info = driver.open()
+    if info.dead_man_ms is None:
+        findings.append(
+            Finding("warning", f"trigger {name}", f"{info.address}: this device does not switch off by itself")
+        )
+    findings.append(Finding("ok", f"trigger {name}", f"{info.driver} at {info.address}"))
+
+
+def _unused(rig: Rig) -> list[Finding]:
+    ruled = {stimulus.rule for stimulus in rig.stimuli.values()}
+    wired = {trigger for stimulus in rig.stimuli.values() for trigger in stimulus.triggers}
+    return [
+        *(Finding("warning", f"rule {name}", "no stimulus listens to it") for name in rig.rules if name not in ruled),
+        *(Finding("warning", f"trigger {name}", "no stimulus uses it") for name in rig.triggers if name not in wired),
+    ]
+
+
+def _host() -> list[Finding]:
+    findings = []
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < FREE_BYTES:
+        findings.append(Finding("warning", "disk", f"expected 2 GB free for recordings, got {free / 1e9:.1f} GB"))
+    if (os.cpu_count() or 1) < 2:
+        findings.append(
+            Finding("warning", "host", "expected 2 or more cores (loop, camera and recorder are processes), got 1")
+        )
+    return findings

@@ -1,0 +1,355 @@
+"""The command line: `poseloop`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from camera_drivers.errors import CameraError
+from models.errors import ModelError
+from realtime import folder as session_folder
+from realtime.rig import RigError, load_rig
+from triggers.errors import TriggerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Real-time closed-loop tracking for lab rigs: camera frame in, animal poses, social rules, stimulus out, and "
+    "exact replay.\n\nStart with `poseloop demo`; it needs no hardware.",
+    epilog="Exit codes: 0 done; 1 a replay differs or a check found a fault; 2 wrong input (command line, rig, model, "
+    "file); 3 a camera, model or trigger failed; 4 the recording failed; 130 Ctrl-C; 143 SIGTERM.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+DEMO_RIG = Path(__file__).resolve().parent.parent / "rigs" / "demo.toml"
+
+RigFile = Annotated[Path, typer.Argument(metavar="RIG", help="A rig file (TOML), e.g. rigs/demo.toml.")]
+Session = Annotated[Path, typer.Argument(metavar="SESSION", help="A session folder, as `run` leaves it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="The session folder to make; by default below sessions/.")
+]
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn what a user can do wrong into a message and exit code 2, and failing hardware into exit code 3."""
+    try:
+        yield
+    except (RigError, ModelError, session_folder.FolderError, ValueError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    except (CameraError, TriggerError, OSError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(3) from error
+
+
+@app.command()
+def run(
+    rig: RigFile,
+    out: Out = None,
+    seconds: Annotated[float | None, typer.Option(help="End after this many seconds.", min=0.1)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send no stimulus: every trigger only remembers what it was asked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a rig until its camera ends, Ctrl-C, or --seconds; leaves a session folder with a report."""
+    with _clear_errors():
+        load_rig(rig)
+        folder = out or session_folder.default_folder(rig.stem)
+        answer, code = _run_live(rig, folder, seconds=seconds, dry_run=dry_run, quiet=as_json)
+        _show_end(answer, code, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _run_live(
+    rig: Path, folder: Path, *, seconds: float | None, dry_run: bool, quiet: bool
+) -> tuple[dict[str, Any], int]:
+    """Run the loop in its own process and show its status; return its last answer and its exit code."""
+    read_fd, write_fd = os.pipe()
+    request = {"rig": str(rig), "out": str(folder), "dry_run": dry_run, "seconds": seconds, "status_fd": write_fd}
+    # Ctrl-C reaches the whole foreground group: the loop's process answers it, this one waits for the answer.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "realtime.live"], stdin=subprocess.PIPE, pass_fds=(write_fd,), text=True
+        ) as child:
+            os.close(write_fd)
+            _hand_over(child, request)
+            forward = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+            with os.fdopen(read_fd) as lines:
+                answer = _follow(lines, quiet=quiet)
+            code = child.wait()
+            signal.signal(signal.SIGTERM, forward)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code < 0:
+        name = signal.Signals(-code).name
+        answer = {"error": {"kind": "Killed", "text": f"the loop's process was killed by {name}; {folder} is readable"}}
+        code = 128 - code
+    return answer, code
+
+
+def _hand_over(child: subprocess.Popen[str], request: dict[str, Any]) -> None:
+    if child.stdin is not None:
+        with child.stdin as pipe:
+            json.dump(request, pipe)
+
+
+def _follow(lines: Iterator[str], *, quiet: bool) -> dict[str, Any]:
+    answer: dict[str, Any] = {"error": {"kind": "NoAnswer", "text": "the loop's process ended without an answer"}}
+    with console.status("opening camera, model and triggers…") as shown:
+        if quiet:
+            shown.stop()
+        for line in lines:
+            message = json.loads(line)
+            if "n_frames" in message and "reason" not in message:
+                shown.update(_status_line(message))
+            else:
+                answer = message
+    return answer
+
+
+def _status_line(status: dict[str, Any]) -> str:
+    rate = "" if status["frames_per_s"] is None else f" · {status['frames_per_s']:.0f} frames/s"
+    rules = " ".join(f"{name} {state}" for name, state in status["rules"].items())
+    stimuli = ", ".join(f"{count} {outcome}" for outcome, count in status["stimuli"].items()) or "no stimulus yet"
+    drops = sum(status["drops"].values())
+    return (
+        f"frame {status['frame_id']}{rate} · latency p50 {status['latency_p50_ms']:.1f} max "
+        f"{status['latency_max_ms']:.1f} ms · {status['n_animals']} animals · {rules} · {stimuli} · {drops} not taken"
+    )
+
+
+def _show_end(answer: dict[str, Any], code: int, *, as_json: bool) -> None:
+    if as_json:
+        end = answer.get("end", answer)
+        typer.echo(json.dumps({**end, "exit_code": code}))
+        return
+    if "error" in answer:
+        errors.print(answer["error"]["text"], style="red", markup=False, highlight=False)
+        return
+    end = answer["end"]
+    console.print(f"{end['n_frames']} frames; ended: {end['reason']}", highlight=False)
+    if end["error"] is not None:
+        errors.print(end["error"]["text"], style="red", markup=False, highlight=False)
+    console.print(f"session: {end['folder']}", highlight=False, soft_wrap=True)
+    _write_report(Path(end["folder"]))
+
+
+def _write_report(folder: Path) -> None:
+    from realtime.report import summary, summary_text, write_report  # noqa: PLC0415 - drawn only when asked for
+
+    console.print(summary_text(summary(folder)), highlight=False, markup=False)
+    console.print(f"report: {write_report(folder)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long the loop runs.", min=1.0)] = 10.0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole loop on simulated animals and a simulated stimulator, then replay it; needs no hardware."""
+    from realtime.demo import Listener  # noqa: PLC0415 - only this command needs it
+
+    with _clear_errors():
+        folder = out or session_folder.default_folder("demo")
+        with Listener(load_rig(DEMO_RIG)) as listener:
+            answer, code = _run_live(DEMO_RIG, folder, seconds=seconds, dry_run=False, quiet=as_json)
+        _show_end(answer, code, as_json=as_json)
+        if code == 0 and not as_json:
+            console.print(f"a ZMQ subscriber in another process received {listener.n_received} commands")
+            console.print(f"now replaying it: poseloop replay {folder}", highlight=False, soft_wrap=True)
+            replay(folder)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(folder: Session, as_json: Json = False) -> None:
+    """Print a session's latencies, drops, rules and stimuli, and draw them as one HTML page."""
+    from realtime.report import summary, write_report  # noqa: PLC0415 - drawn only when asked for
+
+    with _clear_errors():
+        if as_json:
+            typer.echo(json.dumps({**summary(folder), "report": str(write_report(folder))}))
+        else:
+            _write_report(folder)
+
+
+@app.command()
+def replay(
+    folder: Session,
+    rig: Annotated[Path | None, typer.Option(help="Another rig file: what would its rules have done?")] = None,
+    from_poses: Annotated[bool, typer.Option("--from-poses", help="Use the logged poses; needs no model.")] = False,
+    from_frames: Annotated[
+        bool, typer.Option("--from-frames", help="Run the model on the recorded pictures, lossy video included.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the identical loop on a recorded session and say `identical`, or what differs first."""
+    from realtime.replay import replay_session  # noqa: PLC0415 - heavy, and only this command needs it
+
+    with _clear_errors():
+        if from_poses and from_frames:
+            raise ValueError("expected --from-poses or --from-frames, got both")
+        other = None if rig is None else load_rig(rig)
+        with Progress(console=console, transient=True, disable=as_json) as progress:
+            task = progress.add_task("replaying", total=None)
+            comparison, frames_from = replay_session(
+                folder,
+                rig=other,
+                source="poses" if from_poses else "frames" if from_frames else "auto",
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    if as_json:
+        typer.echo(json.dumps({**comparison.as_dict(), "frames_from": frames_from}))
+    else:
+        _show_comparison(comparison.as_dict(), frames_from)
+    raise typer.Exit(0 if comparison.identical or rig is not None else 1)
+
+
+FRAMES_FROM = {"source": "the original frames", "video": "the recorded video", "poses": "the logged poses"}
+
+
+def _show_comparison(result: dict[str, Any], frames_from: str) -> None:
+    verdict = "identical" if result["identical"] else f"different: {result['first_difference']}"
+    console.print(f"{result['n_frames_replayed']} frames from {FRAMES_FROM[frames_from]}: {verdict}", highlight=False)
+    poses = result["poses"]
+    if not poses["identical"] and poses["p50_px"] is not None:
+        console.print(
+            f"poses moved: p50 {poses['p50_px']:.3f}, p99 {poses['p99_px']:.3f}, max {poses['max_px']:.3f} px over "
+            f"{poses['n_points']} points; {poses['n_frames_other_count']} frames with another number of animals",
+            highlight=False,
+        )
+    if result["identical"]:
+        return
+    table = Table("rule", "onsets recorded", "replayed", "only recorded (frames)", "only replayed (frames)")
+    for rule, onsets in result["onsets"].items():
+        table.add_row(
+            rule,
+            str(onsets["recorded"]),
+            str(onsets["replayed"]),
+            _frames(onsets["only_recorded"]),
+            _frames(onsets["only_replayed"]),
+        )
+    console.print(table)
+    for stimulus, outcomes in result["outcomes"].items():
+        counts = ", ".join(f"{name} {n['recorded']} → {n['replayed']}" for name, n in outcomes.items())
+        console.print(f"{stimulus}: {counts}", highlight=False)
+
+
+def _frames(frame_ids: list[int], most: int = 8) -> str:
+    shown = ", ".join(str(frame_id) for frame_id in frame_ids[:most])
+    return f"{shown}, … ({len(frame_ids)})" if len(frame_ids) > most else shown
+
+
+@app.command()
+def check(rig: RigFile, as_json: Json = False) -> None:
+    """Try everything that a rig names (model, rules, camera, triggers) and list all that is wrong; fires nothing."""
+    from realtime.check import check_rig  # noqa: PLC0415 - opens devices; only this command needs it
+
+    findings = check_rig(rig)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            style = {"ok": "green", "warning": "yellow", "error": "red"}[finding.level]
+            console.print(f"{finding.level:7}", style=style, end=" ")
+            console.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False, soft_wrap=True)
+    wrong = [finding for finding in findings if finding.level == "error"]
+    raise typer.Exit(0 if not wrong else 2 if all(finding.subject == "rig" for finding in wrong) else 1)
+
+
+@app.command()
+def devices(as_json: Json = False) -> None:
+    """List the camera drivers, model kinds and triggers that a rig can name, and the serial ports of this machine."""
+    import camera_drivers.registry  # noqa: PLC0415 - only this command lists them
+    import models.registry  # noqa: PLC0415
+    import triggers.registry  # noqa: PLC0415
+    from serial.tools.list_ports import comports  # noqa: PLC0415
+
+    found = {
+        "camera_drivers": sorted(camera_drivers.registry.names()),
+        "model_kinds": sorted(models.registry.names()),
+        "triggers": sorted(triggers.registry.names()),
+        "serial_ports": [{"port": port.device, "description": port.description} for port in comports()],
+    }
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for kind in ("camera_drivers", "model_kinds", "triggers"):
+        console.print(f"{kind.replace('_', ' ')}: {', '.join(str(name) for name in found[kind])}", highlight=False)
+    ports = [f"{port.device} ({port.description})" for port in comports()]
+    console.print(f"serial ports: {', '.join(ports) or 'none found'}", highlight=False)
+
+
+@app.command(name="import")
+def import_model(
+    folders: Annotated[list[Path], typer.Argument(metavar="SLEAP_FOLDER...", help="SLEAP's trained model folders.")],
+    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The model folder to make.")],
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Camera image size; by default the training videos'.")
+    ] = None,
+    max_instances: Annotated[int, typer.Option(min=1, max=64, help="Slots for animals.")] = 2,
+    sleap_compat: Annotated[
+        bool, typer.Option("--sleap-compat", help="Reproduce SLEAP's half-pixel shifts, for parity tests.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn SLEAP's trained folders (centroid and centred instance) into an exported model."""
+    from models.importing import import_sleap  # noqa: PLC0415 - needs the extra `sleap`
+
+    with _clear_errors():
+        imported = import_sleap(
+            folders, out, _image_shape(size), sleap_compat=sleap_compat, max_instances=max_instances
+        )
+    if as_json:
+        typer.echo(json.dumps({"model": str(out), "report": imported.report}))
+        return
+    for line in imported.report:
+        console.print(line, highlight=False, markup=False)
+    console.print(f"model: {out}", highlight=False, soft_wrap=True)
+
+
+def _image_shape(size: str | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"--size: expected WIDTHxHEIGHT in px, as in 1024x1024, got {size!r}")
+    return int(height), int(width)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A training file (TOML); see models/zoo/*/train.toml.")],
+    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The model folder to make.")],
+    as_json: Json = False,
+) -> None:
+    """Train a top-down model from .slp labels and export it; needs the extra `train`."""
+    from models.training import train as train_model  # noqa: PLC0415 - needs the extra `train`
+
+    raise NotImplementedError
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

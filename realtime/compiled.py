@@ -1,0 +1,38 @@
+"""Compiled functions: how the numerical code of the hot path is compiled, and kept for the next start."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a numerical function at its first call and keep the machine code on disk.
+
+    No fast-math and no threads: the same input gives the same bits, on which exact replay rests.
+
+    Numba notices that a function's own file changed but not the files of the functions and constants that were
+    compiled into it, and would go on running old code. So the code is kept in a folder named after the content of
+    everything that it can be made of: compiled functions use compiled functions and constants of their own folder and
+    of `realtime/geometry.py`, no others.
+    """
+    configured = numba.config.CACHE_DIR
+    package = Path(function.__code__.co_filename).parent
+    numba.config.CACHE_DIR = str(Path(configured or package / "__pycache__") / f"compiled-{_content(package)}")
+    try:
+        return cast("_Function", numba.njit(cache=True)(function))
+    finally:
+        numba.config.CACHE_DIR = configured
+
+
+@functools.cache
+def _content(package: Path) -> str:
+    digest = hashlib.sha256(Path(__file__).with_name("geometry.py").read_bytes())
+    for source in sorted(package.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

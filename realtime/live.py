@@ -1,0 +1,240 @@
+"""A live session in a process of its own: opens the rig, runs the loop, leaves the session folder.
+
+Started by the command line as `python -m realtime.live` with a JSON request on standard input, so that the loop's
+process holds nothing that it does not need. It answers with JSON lines on the pipe that the request names: `{"status":
+…}` while it runs, then one `{"end": …}` or `{"error": …}`.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import triggers.registry
+from camera_drivers.acquisition import Acquisition
+from triggers.recording import RecordingOptions as DryRunOptions
+from triggers.recording import RecordingTrigger
+
+from camera_drivers.base import CameraInfo
+from camera_drivers.errors import CameraError
+from models.base import PoseModel
+from models.errors import ModelError
+from realtime import folder as session_folder
+from realtime import session
+from realtime.assemble import load_model, make_rules, make_stimulator, make_tracker
+from realtime.loop import Parts, Sink, StopRequest
+from realtime.machine import describe_machine, poseloop_version
+from realtime.recording import Recorder, RecorderReport
+from realtime.recording.records import EndRecord, NoteRecord
+from realtime.rig import Rig, RigError, load_rig
+from realtime.sinks import RecorderSink, StatusSink
+from realtime.timing import HostClock
+from triggers.base import Trigger, TriggerInfo
+from triggers.errors import TriggerError
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        rig: The rig file.
+        out: The session folder to make.
+        dry_run: Replace every trigger by one that only remembers.
+        seconds: End after this long, or None.
+        status_fd: Write end of the pipe for the answer, or None.
+    """
+
+    rig: str
+    out: str
+    dry_run: bool = False
+    seconds: float | None = None
+    status_fd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEnd:
+    """How a live session ended, for whoever started it."""
+
+    folder: Path
+    end: session.SessionEnd
+    recorder: RecorderReport
+    drops: Mapping[str, int]
+
+
+class _Deadline:
+    """A sink that ends the session after a given time."""
+
+    def __init__(self, stop: StopRequest, seconds: float) -> None:
+        self._stop = stop
+        self._seconds = seconds
+        self._end_ns = time.monotonic_ns() + round(seconds * 1e9)
+
+    def append(self, _: object) -> None:
+        if time.monotonic_ns() >= self._end_ns:
+            self._stop.request(f"{self._seconds:g} s are over")
+
+
+def run_live(
+    request: Request, stop: StopRequest, around: Callable[[tuple[Sink, ...]], tuple[Sink, ...]] = tuple
+) -> LiveEnd:
+    """Open a rig, run it until it ends, and leave a complete session folder.
+
+    Everything is opened before the triggers are, so that a rig that cannot run never touches its outputs.
+
+    Args:
+        request: What to run.
+        stop: Ends it when asked.
+        around: Takes the session's sinks and returns those to use: a benchmark puts its own between them.
+
+    Raises:
+        RigError, FolderError, CameraError, ModelError, TriggerError, RecordingError: It could not be started.
+    """
+    rig = load_rig(Path(request.rig))
+    out = Path(request.out)
+    with ExitStack() as opened:
+        camera = Acquisition(
+            rig.camera.name,
+            rig.camera.options,
+            policy=rig.loop.frames,
+            overflow="drop_oldest" if rig.loop.frames == "latest" else "wait",
+            capacity=rig.loop.ring_frames,
+        )
+        opened.callback(camera.close)
+        info = camera.open()
+        model = load_model(rig)
+        opened.callback(model.close)
+        rules = make_rules(rig, model)
+        tracker = make_tracker(rig, model)
+        model.warm_up(info.height, info.width, info.channels)
+        session_folder.create_folder(out)
+        outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
+        description = _describe(rig, info, model, output_infos)
+        session_folder.write_description(out, description)
+        shutil.copyfile(rig.path, out / session_folder.RIG)
+        recorder = Recorder(out, rig.recording, camera.ring.handle())
+        opened.callback(recorder.close)
+        recorder.open()
+        parts = Parts(
+            camera=camera,
+            model=model,
+            tracker=tracker,
+            rules=rules,
+            stimulator=make_stimulator(rig, outputs),
+            clock=HostClock(),
+            sinks=around(_sinks(request, rig, recorder, camera, stop)),
+            camera_lost_s=rig.loop.camera_lost_s,
+        )
+        end = session.run(parts, stop)
+        drops = dict(camera.drops)
+        if end.error is not None:
+            recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
+        recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
+        report = recorder.close()
+        description["ended"] = end.reason
+        description["error"] = None if end.error is None else str(end.error)
+        description["n_frames"] = end.n_frames
+        description["drops"] = drops
+        description["recorder"] = asdict(report)
+        session_folder.write_description(out, description)
+        return LiveEnd(out, end, report, drops)
+
+
+def _sinks(request: Request, rig: Rig, recorder: Recorder, camera: Acquisition, stop: StopRequest) -> tuple[Sink, ...]:
+    sinks: list[Sink] = [RecorderSink(recorder, stop, stop_on_failure=rig.loop.when_recording_fails == "stop")]
+    if request.status_fd is not None:
+        sinks.append(StatusSink(request.status_fd, camera))
+    if request.seconds is not None:
+        sinks.append(_Deadline(stop, request.seconds))
+    return tuple(sinks)
+
+
+def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[str, Trigger], dict[str, TriggerInfo]]:
+    outputs: dict[str, Trigger] = {}
+    infos: dict[str, TriggerInfo] = {}
+    for name, choice in rig.triggers.items():
+        driver = RecordingTrigger(DryRunOptions()) if dry_run else triggers.registry.load(choice.name)(choice.options)
+        opened.callback(driver.close)
+        infos[name] = driver.open()
+        outputs[name] = driver
+    return outputs, infos
+
+
+def _describe(rig: Rig, camera: CameraInfo, model: PoseModel, outputs: Mapping[str, TriggerInfo]) -> dict[str, Any]:
+    skeleton = model.skeleton
+    return {
+        "format_version": session_folder.FORMAT_VERSION,
+        "poseloop_version": poseloop_version(),
+        "started_wall": datetime.now(UTC).isoformat(),
+        "started_ns": time.monotonic_ns(),
+        "rig": rig.settings,
+        "rig_path": str(rig.path.resolve()),
+        "camera": asdict(camera),
+        "model": {
+            **model.source,
+            "skeleton": {"nodes": skeleton.nodes, "edges": skeleton.edges},
+            "class_names": model.class_names,
+        },
+        "triggers": {name: asdict(info) for name, info in outputs.items()},
+        "machine": describe_machine(),
+        "seed": rig.settings["camera"].get("seed"),
+        "ended": None,
+    }
+
+
+def exit_code(end: LiveEnd) -> int:
+    """Return the process's exit code for a session that ran: see `poseloop --help`."""
+    if end.end.error is not None:
+        return 3
+    if end.end.reason.startswith("recording failed") or end.recorder.errors:
+        return 4
+    if end.end.reason.startswith("signal "):
+        return 128 + int(signal.Signals[end.end.reason.removeprefix("signal ")])
+    return 0
+
+
+def main() -> int:
+    """Run the request on standard input; return the exit code."""
+    # The session ends, outputs off, when the command line that started it dies.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    request = Request(**json.load(sys.stdin))
+    stop = StopRequest()
+    with session.stop_on_signals(stop):
+        try:
+            end = run_live(request, stop)
+        except (RigError, session_folder.FolderError, ModelError) as error:
+            return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 2)
+        except (CameraError, TriggerError) as error:
+            return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 3)
+    error = end.end.error
+    answer = {
+        "folder": str(end.folder),
+        "n_frames": end.end.n_frames,
+        "reason": end.end.reason,
+        "error": None if error is None else {"kind": type(error).__name__, "text": str(error)},
+        "drops": dict(end.drops),
+        "recorder": asdict(end.recorder),
+    }
+    return _answer(request, {"end": answer}, exit_code(end))
+
+
+def _answer(request: Request, answer: dict[str, Any], code: int) -> int:
+    if request.status_fd is not None:
+        os.set_blocking(request.status_fd, True)
+        os.write(request.status_fd, json.dumps(answer).encode() + b"\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

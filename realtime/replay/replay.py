@@ -1,0 +1,142 @@
+"""Replays a session folder: recorded frames, times and device answers through the identical loop."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from camera_drivers.session import SessionCamera, SessionOptions
+from models.recorded import PoseTable, RecordedModel
+
+from models.base import PoseModel
+from models.skeleton import Skeleton
+from realtime import folder as session_folder
+from realtime import session
+from realtime.assemble import load_model, make_rules, make_stimulator, make_tracker
+from realtime.loop import Parts, ProcessedFrame, Sink, StopRequest
+from realtime.recording.log import read_log
+from realtime.recording.records import FrameRecord, unpack_poses
+from realtime.replay.compare import Comparer, Comparison
+from realtime.rig import Rig, parse_rig
+from realtime.stimulus import Action, Intent, Receipt, replayed_triggers
+from realtime.timing import ReplayClock
+from triggers.base import TriggerEvent
+
+Source = Literal["auto", "frames", "poses"]
+
+
+class ReplayError(ValueError):
+    """A session that cannot be replayed as asked."""
+
+
+class _Progress:
+    """A sink that tells how many frames have been replayed."""
+
+    def __init__(self, tell: Callable[[int, int], None], n_frames: int) -> None:
+        self._tell = tell
+        self._n_frames = n_frames
+
+    def append(self, processed: ProcessedFrame) -> None:
+        self._tell(processed.index + 1, self._n_frames)
+
+
+def replay_session(
+    folder: Path,
+    *,
+    rig: Rig | None = None,
+    source: Source = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> tuple[Comparison, str]:
+    """Run the loop on what `folder` recorded and compare the outcome with the recording.
+
+    Args:
+        folder: A session folder.
+        rig: Another rig: what would it have done? Its camera is ignored; its triggers answer perfectly.
+        source: `frames` runs the model on the recorded pictures; `poses` takes the logged poses; `auto` takes the
+            frames where they can be had exactly (a file, a seeded simulation, lossless video), otherwise the poses.
+        progress: Called with (frames done, frames in all) after each frame.
+        sinks: Further sinks for the replayed frames.
+
+    Returns:
+        The comparison, and where the frames came from: `source`, `video` or `poses`.
+
+    Raises:
+        ReplayError: The session has no frames, or the rig has no place for its poses.
+        FolderError, RigError, CameraError, ModelError: As their makers say.
+    """
+    description = session_folder.read_description(folder)
+    records = [record for record in read_log(folder / session_folder.EVENTS) if isinstance(record, FrameRecord)]
+    if not records:
+        raise ReplayError(f"{folder}: nothing to replay: the log holds no frame")
+    recorded_rig = parse_rig(description["rig"], Path(description["rig_path"]))
+    frames_from = _frames_from(description, recorded_rig, source)
+    comparer = Comparer(records)
+    with_progress = () if progress is None else (_Progress(progress, len(records)),)
+    parts = _parts(folder, description, records, rig or recorded_rig, frames_from, perfect_devices=rig is not None)
+    end = session.run(replace(parts, sinks=(comparer, *sinks, *with_progress)), StopRequest())
+    if end.error is not None:
+        raise end.error
+    return comparer.result(), frames_from
+
+
+def _frames_from(description: Mapping[str, Any], rig: Rig, source: Source) -> Literal["source", "video", "poses"]:
+    if source == "poses":
+        return "poses"
+    if description["camera"]["reproducible"]:
+        return "source"
+    if rig.recording.video == "lossless" or (source == "frames" and rig.recording.video != "none"):
+        return "video"
+    if source == "frames":
+        raise ReplayError('the session has no pictures: its recording had video = "none"; replay it with --from-poses')
+    return "poses"
+
+
+def _parts(
+    folder: Path,
+    description: Mapping[str, Any],
+    records: Sequence[FrameRecord],
+    rig: Rig,
+    frames_from: Literal["source", "video", "poses"],
+    *,
+    perfect_devices: bool,
+) -> Parts:
+    images = "none" if frames_from == "poses" else frames_from
+    camera = SessionCamera(
+        SessionOptions(path=folder, frame_ids=tuple(record.frame_id for record in records), images=images)
+    )
+    info = camera.open()
+    model = _recorded_model(description, records) if frames_from == "poses" else load_model(rig)
+    model.warm_up(info.height, info.width, info.channels)
+    actions = () if perfect_devices else tuple(_action(record) for record in records)
+    return Parts(
+        camera=camera,
+        model=model,
+        tracker=make_tracker(rig, model),
+        rules=make_rules(rig, model),
+        stimulator=make_stimulator(rig, replayed_triggers(rig.triggers, actions)),
+        clock=ReplayClock(record.decided_ns for record in records),
+        sinks=(),
+        camera_lost_s=rig.loop.camera_lost_s,
+    )
+
+
+def _recorded_model(description: Mapping[str, Any], records: Sequence[FrameRecord]) -> PoseModel:
+    model = description["model"]
+    skeleton = Skeleton(
+        nodes=tuple(model["skeleton"]["nodes"]), edges=tuple((a, b) for a, b in model["skeleton"]["edges"])
+    )
+    poses = {record.frame_id: unpack_poses(record.poses) for record in records}
+    return RecordedModel.from_table(PoseTable(poses), skeleton, tuple(model["class_names"]))
+
+
+def _action(record: FrameRecord) -> Action:
+    return Action(
+        intents=tuple(Intent(**msgspec.structs.asdict(intent)) for intent in record.intents),
+        receipts=tuple(Receipt(**msgspec.structs.asdict(receipt)) for receipt in record.receipts),
+        events=tuple(
+            (event.trigger, TriggerEvent(event.kind, event.command_id, event.host_ns, event.device_us, event.detail))
+            for event in record.trigger_events
+        ),
+    )

@@ -1,0 +1,248 @@
+"""The longest bouts of each rule as pictures: the frame in the middle of the bout, with the skeletons on it."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camera_drivers.errors import CameraError
+from camera_drivers.session import SessionCamera, SessionOptions
+from realtime.decision import State
+from realtime.folder import EVENTS
+from realtime.recording.errors import LogReadError
+from realtime.recording.log import read_log
+from realtime.recording.protocol import VIDEO_FILE
+from realtime.recording.records import DecisionRecord, FrameRecord, unpack_tracks
+from realtime.report.drawing import PALETTE, escape, svg
+from realtime.report.session_data import Bout, SessionData
+from realtime.report.timeline import comparisons, quantity
+from realtime.tracks import Tracks
+
+_PICTURE_PX = 480
+_MIN_CROP_PX = 120.0
+_GRAB_TIMEOUT_S = 5.0
+_JPEG_QUALITY = 82
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images of a session.
+
+    Attributes:
+        by_frame_id: The images that could be had.
+        note: Where they come from, or why there are none, for a person.
+    """
+
+    by_frame_id: Mapping[int, NDArray[np.uint8]]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The frame in the middle of a bout."""
+
+    rule: str
+    bout: Bout
+    frame_id: int
+    tracks: Tracks
+    decision: DecisionRecord
+
+
+def choose_shots(data: SessionData, n_bouts: int) -> list[Shot]:
+    """Return the middle frames of the `n_bouts` longest bouts of each rule, each rule's in order of time."""
+    wanted: dict[int, list[tuple[str, Bout]]] = {}
+    for rule in data.rules:
+        longest = sorted(data.bouts(rule, State.ON), key=lambda bout: -bout.duration_s)[:n_bouts]
+        for bout in longest:
+            wanted.setdefault(_middle(data, bout), []).append((rule, bout))
+    if not wanted:
+        return []
+    shots = []
+    for row, record in _records(data.folder, set(wanted)).items():
+        for rule, bout in wanted[row]:
+            decision = next(decision for decision in record.decisions if decision.rule == rule)
+            shots.append(Shot(rule, bout, record.frame_id, unpack_tracks(record.tracks), decision))
+    return shots
+
+
+def session_pictures(data: SessionData, frame_ids: list[int]) -> Pictures:
+    """Return the images of some frames: from the recorded video, else from the camera's own source, else none."""
+    if (data.folder / VIDEO_FILE).exists():
+        images, note = "video", "Pictures from the recorded video."
+    elif data.description.get("camera", {}).get("reproducible"):
+        images, note = "source", "Pictures from the camera's own source, produced again."
+    else:
+        return Pictures({}, "The session recorded no pictures: skeletons only.")
+    camera = SessionCamera(SessionOptions(path=data.folder, frame_ids=tuple(sorted(set(frame_ids))), images=images))
+    found: dict[int, NDArray[np.uint8]] = {}
+    try:
+        with camera:
+            while not camera.ended and (frame := camera.grab(_GRAB_TIMEOUT_S)) is not None:
+                found[frame.frame_id] = frame.image.copy()
+    except CameraError as error:
+        return Pictures(found, f"Some pictures could not be had, their skeletons stand alone: {error}")
+    return Pictures(found, note)
+
+
+def figure(shot: Shot, pictures: Pictures, description: Mapping[str, Any]) -> str:
+    """Return one bout as an HTML figure."""
+    image = pictures.by_frame_id.get(shot.frame_id)
+    box = _crop(shot.tracks, description.get("camera", {}))
+    scale = _PICTURE_PX / (box[2] - box[0])
+    parts = [f'<rect width="{_PICTURE_PX}" height="{_PICTURE_PX}" fill="#e9ecf0"/>']
+    if image is not None:
+        parts.append(_embedded(image, box))
+    for row in range(len(shot.tracks.track_ids)):
+        parts += _skeleton(shot.tracks, row, box, scale, description)
+    parts += _scale_bar(scale, description)
+    label = f"Rule {shot.rule}, frame {shot.frame_id}"
+    drawing = svg(_PICTURE_PX, _PICTURE_PX, parts, label)
+    return f"<figure>{drawing}<figcaption>{_caption(shot, description)}</figcaption></figure>"
+
+
+def track_color(track_id: int) -> str:
+    """Return the colour that a track has in every picture."""
+    return PALETTE[(track_id - 1) % len(PALETTE)]
+
+
+def _middle(data: SessionData, bout: Bout) -> int:
+    middle_s = (bout.start_s + bout.end_s) / 2
+    return min(bout.first + int(np.searchsorted(data.seconds[bout.first : bout.stop], middle_s)), bout.stop - 1)
+
+
+def _records(folder: Path, rows: set[int]) -> dict[int, FrameRecord]:
+    found: dict[int, FrameRecord] = {}
+    row = 0
+    try:
+        for record in read_log(folder / EVENTS):
+            if isinstance(record, FrameRecord):
+                if row in rows:
+                    found[row] = record
+                row += 1
+    except LogReadError:
+        pass  # `load_session` has read as far and reports it
+    return found
+
+
+def _crop(tracks: Tracks, camera: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """Return the square, px (left, top, right, bottom), around the animals that are seen, inside the image."""
+    width, height = float(camera.get("width", 0)) or 1024.0, float(camera.get("height", 0)) or 1024.0
+    seen = tracks.xy.reshape(-1, 2)
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if not seen.size:
+        side = min(width, height)
+        return 0.0, 0.0, side, side
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    side = float(np.clip(1.5 * (high - low).max(), _MIN_CROP_PX, min(width, height)))
+    centre = (low + high) / 2
+    left = float(np.clip(centre[0] - side / 2, 0.0, width - side))
+    top = float(np.clip(centre[1] - side / 2, 0.0, height - side))
+    return left, top, left + side, top + side
+
+
+def _embedded(image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> str:
+    # Whole pixels are cut out and placed where they belong, so that the skeletons lie where they were found.
+    left, top = int(box[0]), int(box[1])
+    right, bottom = min(int(np.ceil(box[2])), image.shape[1]), min(int(np.ceil(box[3])), image.shape[0])
+    cut = image[top:bottom, left:right]
+    if cut.ndim == 3:
+        cut = np.ascontiguousarray(cut[:, :, ::-1])  # OpenCV writes BGR
+    shrink = _PICTURE_PX / max(cut.shape[:2])
+    if shrink < 1.0:
+        cut = np.asarray(cv2.resize(cut, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
+    encoded = base64.b64encode(cv2.imencode(".jpg", cut, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].tobytes())
+    scale = _PICTURE_PX / (box[2] - box[0])
+    # The centre of a pixel is a whole number, so its left edge lies half a pixel before.
+    return (
+        f'<image x="{(left - 0.5 - box[0]) * scale:.2f}" y="{(top - 0.5 - box[1]) * scale:.2f}" '
+        f'width="{(right - left) * scale:.2f}" height="{(bottom - top) * scale:.2f}" preserveAspectRatio="none" '
+        f'href="data:image/jpeg;base64,{encoded.decode()}"/>'
+    )
+
+
+def _skeleton(
+    tracks: Tracks, row: int, box: tuple[float, float, float, float], scale: float, description: Mapping[str, Any]
+) -> list[str]:
+    points = (tracks.xy[row].astype(np.float64) - np.array(box[:2])) * scale
+    seen = np.isfinite(points).all(axis=1)
+    if not seen.any():
+        return []
+    model = description.get("model", {})
+    skeleton = model.get("skeleton", {})
+    color = track_color(int(tracks.track_ids[row]))
+    parts = [
+        f'<path d="M{points[a, 0]:.1f} {points[a, 1]:.1f}L{points[b, 0]:.1f} {points[b, 1]:.1f}" class="bone" '
+        f'stroke="{color}"/>'
+        for a, b in skeleton.get("edges", ())
+        if seen[a] and seen[b]
+    ]
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" class="node" fill="{color}"/>' for x, y in points[seen]]
+    parts += _heading(points, seen, color, skeleton.get("nodes", ()), description.get("rig", {}).get("animal", {}))
+    top = points[seen][np.argmin(points[seen, 1])]
+    class_id = int(tracks.class_ids[row])
+    names = model.get("class_names", ())
+    name = f" {names[class_id]}" if 0 <= class_id < len(names) else ""
+    x, y = np.clip(top[0], 14, _PICTURE_PX - 14), max(top[1] - 12, 16)
+    parts.append(
+        f'<text x="{x:.1f}" y="{y:.1f}" class="track" text-anchor="middle" fill="{color}">'
+        f"{tracks.track_ids[row]}{escape(name)}</text>"
+    )
+    return parts
+
+
+def _heading(
+    points: NDArray[np.float64], seen: NDArray[np.bool_], color: str, nodes: list[str], animal: Mapping[str, str]
+) -> list[str]:
+    """Return an arrow from the front on, along back → front."""
+    if animal.get("front") not in nodes or animal.get("back") not in nodes:
+        return []
+    front, back = nodes.index(animal["front"]), nodes.index(animal["back"])
+    along = points[front] - points[back]
+    length = float(np.hypot(*along))
+    if not (seen[front] and seen[back]) or length == 0.0:
+        return []
+    unit = along / length
+    side = np.array([-unit[1], unit[0]])
+    start, tip = points[front] + 6 * unit, points[front] + (6 + max(0.35 * length, 22.0)) * unit
+    barbs = [tip - 11 * unit + 6 * side, tip - 11 * unit - 6 * side]
+    head = "L".join(f"{x:.1f} {y:.1f}" for x, y in (barbs[0], tip, barbs[1]))
+    return [
+        f'<path d="M{start[0]:.1f} {start[1]:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{head}" class="heading" stroke="{color}"/>'
+    ]
+
+
+def _scale_bar(scale: float, description: Mapping[str, Any]) -> list[str]:
+    px_per_mm = description.get("rig", {}).get("calibration", {}).get("px_per_mm")
+    if not px_per_mm:
+        return []
+    fitting = [mm for mm in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if mm * px_per_mm * scale <= _PICTURE_PX / 3]
+    if not fitting:
+        return []
+    right, y = _PICTURE_PX - 16, _PICTURE_PX - 18
+    left = right - fitting[0] * px_per_mm * scale
+    return [
+        f'<path d="M{left:.1f} {y}H{right}" stroke="#ffffff" stroke-width="7"/>',
+        f'<path d="M{left:.1f} {y}H{right}" stroke="#1b1f24" stroke-width="3"/>',
+        f'<text x="{(left + right) / 2:.1f}" y="{y - 9}" class="scale" text-anchor="middle">{fitting[0]:g} mm</text>',
+    ]
+
+
+def _caption(shot: Shot, description: Mapping[str, Any]) -> str:
+    bout, decision = shot.bout, shot.decision
+    found = comparisons(description, shot.rule)
+    values: dict[str, str] = {}
+    for column, (value, unit) in enumerate(zip(decision.values, decision.units, strict=True)):
+        name = quantity(found[column]) if column < len(found) else f"number {column + 1}"
+        values.setdefault(name, "not known" if np.isnan(value) else f"{value:.4g} {unit}".strip())
+    animals = ", ".join(str(track_id) for track_id in decision.track_ids)
+    who = f", animals {animals}" if animals else ""
+    rows = "".join(f"<div><code>{escape(name)}</code> <b>{escape(value)}</b></div>" for name, value in values.items())
+    return (
+        f"<div><strong>{bout.start_s:.2f} to {bout.end_s:.2f} s</strong> ({bout.duration_s:.2f} s), "
+        f"frame {shot.frame_id}{who}</div>{rows}"
+    )

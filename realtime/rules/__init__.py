@@ -1,0 +1,19 @@
+"""Rules: conditions on the animals of a frame, written as data, decided in microseconds."""
+
+from realtime.rules.compiled import Comparison
+from realtime.rules.errors import RuleError
+from realtime.rules.recording import DecisionTable, TrackTable
+from realtime.rules.rule import Rule, compile_rule
+from realtime.rules.spec import RoleSpec, RuleContext, RuleSpec
+
+__all__ = [
+    "Comparison",
+    "DecisionTable",
+    "RoleSpec",
+    "Rule",
+    "RuleContext",
+    "RuleError",
+    "RuleSpec",
+    "TrackTable",
+    "compile_rule",
+]

@@ -1,0 +1,211 @@
+"""The checker: whether every name of a tree exists and every operation gets what it can work with."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from realtime.rules.errors import RuleError, Source, Span, suggestion
+from realtime.rules.functions import FUNCTIONS, Function, Parameter, Result
+from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant
+from realtime.rules.spec import RuleContext
+from realtime.rules.units import NUMBER, UNITS, Dimension, units_of
+
+Kind: TypeAlias = Dimension | Literal[Result.TRUTH]
+
+
+class Checker:
+    """Checks the trees of one expression.
+
+    Args:
+        source: The expression, for messages.
+        context: What names may refer to.
+        role_names: The roles that the expression may name.
+    """
+
+    def __init__(self, source: Source, context: RuleContext, role_names: tuple[str, ...]) -> None:
+        self._source = source
+        self._context = context
+        self._role_names = role_names
+
+    def condition(self, node: Node) -> None:
+        """Check a tree that has to be true or false.
+
+        Raises:
+            RuleError: It is not a condition, or something in it is wrong.
+        """
+        kind = self.kind(node)
+        if kind is not Result.TRUTH:
+            raise self._error(
+                node.span,
+                f"expected a condition, got {kind}; compare it, as in '{self._text(node)} < {_example(kind)}'",
+            )
+
+    def quantity(self, node: Node) -> Dimension:
+        """Check a tree that has to be a number and return what it measures.
+
+        Raises:
+            RuleError: It is not a number, or something in it is wrong.
+        """
+        kind = self.kind(node)
+        if kind is Result.TRUTH:
+            raise self._error(node.span, f"expected a number, got the condition '{self._text(node)}'")
+        return kind
+
+    def kind(self, node: Node) -> Kind:
+        """Check a tree and return what it gives.
+
+        Raises:
+            RuleError: Something in it is wrong.
+        """
+        match node:
+            case Number():
+                return self._number(node)
+            case Point():
+                self._point(node)
+                raise self._error(
+                    node.span,
+                    f"expected a number or a condition, got the point '{self._text(node)}'; points go into "
+                    f"functions, as in 'visible({self._text(node)})'",
+                )
+            case Prefix(operator="not"):
+                self.condition(node.operand)
+                return Result.TRUTH
+            case Prefix():
+                return self.quantity(node.operand)
+            case Infix():
+                return self._infix(node)
+            case Call():
+                return self._call(node)
+
+    def _number(self, node: Number) -> Dimension:
+        if node.unit is None:
+            return NUMBER
+        unit = UNITS.get(node.unit)
+        if unit is None:
+            raise self._error(
+                node.unit_span,
+                f"expected a unit ({', '.join(UNITS)}), got '{node.unit}'{suggestion(node.unit, tuple(UNITS))}",
+            )
+        if unit.calibrated and self._context.px_per_mm is None:
+            raise self._error(
+                node.unit_span,
+                f"expected $.calibration.px_per_mm for '{node.unit}', got none; calibrate the rig or "
+                "write the length in px",
+            )
+        return unit.dimension
+
+    def _infix(self, node: Infix) -> Kind:
+        if node.operator in {"and", "or"}:
+            self.condition(node.left)
+            self.condition(node.right)
+            return Result.TRUTH
+        left, right = self.quantity(node.left), self.quantity(node.right)
+        if node.operator == "*":
+            return left * right
+        if node.operator == "/":
+            return left / right
+        self._same(left, right, node.left, node.right)
+        if node.operator in {"+", "-"}:
+            return left
+        if is_constant(node.left) and is_constant(node.right):
+            raise self._error(
+                node.span, "expected something measured, as in 'distance(a, b) < 3 mm', got two constants"
+            )
+        return Result.TRUTH
+
+    def _same(self, left: Dimension, right: Dimension, left_node: Node, right_node: Node) -> None:
+        """Refuse two quantities of different dimensions, pointing at the constant one where there is one."""
+        if left == right:
+            return
+        expected, got, culprit = left, right, right_node
+        if is_constant(left_node) and not is_constant(right_node):
+            expected, got, culprit = right, left, left_node
+        units = units_of(expected)
+        message = f"expected {expected}{f' ({units})' if units else ''}, got {got}"
+        if isinstance(culprit, Number) and culprit.unit is None and units:
+            message += f"; write '{self._text(culprit)} {units.split(', ')[0]}' or another unit"
+        raise self._error(culprit.span, message)
+
+    def _call(self, node: Call) -> Kind:
+        function = FUNCTIONS.get(node.name)
+        if function is None:
+            raise self._error(
+                node.name_span,
+                f"expected a function ({', '.join(FUNCTIONS)}), got '{node.name}'"
+                f"{suggestion(node.name, tuple(FUNCTIONS))}",
+            )
+        self._count(node, function)
+        dimensions: list[Dimension] = []
+        for index, argument in enumerate(node.arguments):
+            parameter = function.parameters[min(index, len(function.parameters) - 1)]
+            if parameter is Parameter.QUANTITY:
+                dimensions.append(self.quantity(argument))
+                self._same(dimensions[0], dimensions[-1], node.arguments[0], argument)
+            else:
+                self._point_argument(node.name, parameter, argument)
+        return dimensions[0] if function.result is Result.AS_ARGUMENTS else function.result
+
+    def _count(self, node: Call, function: Function) -> None:
+        n_expected, n_got = len(function.parameters), len(node.arguments)
+        if n_got == n_expected or (function.repeats and n_got > n_expected):
+            return
+        arguments = ", ".join(parameter.value for parameter in function.parameters)
+        raise self._error(
+            node.span,
+            f"expected {node.name}({arguments}{', ...' if function.repeats else ''}), got {n_got} "
+            f"argument{'' if n_got == 1 else 's'}",
+        )
+
+    def _point_argument(self, name: str, parameter: Parameter, argument: Node) -> None:
+        if not isinstance(argument, Point):
+            raise self._error(
+                argument.span, f"expected {parameter.value} as argument of '{name}', got '{self._text(argument)}'"
+            )
+        self._point(argument)
+        if parameter in {Parameter.ANIMAL, Parameter.HEADED} and argument.node is not None:
+            raise self._error(argument.node_span, f"expected a role without a node for '{name}', got '{argument.node}'")
+        if parameter is Parameter.NODE and argument.node is None:
+            raise self._error(
+                argument.span,
+                f"expected a node for '{name}', got the role alone; write for example "
+                f"'{self._text(argument)}.{self._context.node_names[0]}'",
+            )
+        self._animal_nodes(name, parameter, argument)
+
+    def _animal_nodes(self, name: str, parameter: Parameter, argument: Point) -> None:
+        """Refuse a role whose front, back or centre is needed where the rig names none."""
+        needed: Sequence[tuple[str, str | None]] = ()
+        if parameter is Parameter.HEADED:
+            needed = (("front", self._context.front), ("back", self._context.back), ("centre", self._context.centre))
+        elif parameter is Parameter.POINT and argument.node is None:
+            needed = (("centre", self._context.centre),)
+        missing = [f"$.animal.{part}" for part, node in needed if node is None]
+        if missing:
+            raise self._error(
+                argument.span,
+                f"expected {' and '.join(missing)} for '{name}' of '{self._text(argument)}', got none; "
+                "name the node in the rig file",
+            )
+
+    def _point(self, node: Point) -> None:
+        if node.role not in self._role_names:
+            known = ", ".join(self._role_names) or "the rig has none"
+            hint = suggestion(node.role, self._role_names)
+            if node.role in FUNCTIONS:
+                hint = f"; '{node.role}' is a function: write '{node.role}(...)'"
+            raise self._error(node.role_span, f"expected a role ({known}), got '{node.role}'{hint}")
+        nodes = self._context.node_names
+        if node.node is not None and node.node not in nodes:
+            raise self._error(
+                node.node_span, f"expected a node ({', '.join(nodes)}), got '{node.node}'{suggestion(node.node, nodes)}"
+            )
+
+    def _text(self, node: Node) -> str:
+        return self._source.text[node.span.start : node.span.stop]
+
+    def _error(self, span: Span, message: str) -> RuleError:
+        return self._source.error(span, message)
+
+
+def _example(dimension: Dimension) -> str:
+    """Return a limit of a dimension for a message, such as `3 mm`."""
+    return f"3 {dimension.base_unit}".rstrip()

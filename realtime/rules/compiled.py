@@ -1,0 +1,261 @@
+"""The compiler: a rule into the arrays that the kernel runs.
+
+A comparison is calculated in one unit, that of the first number on its right (else on its left) that has its
+dimension: `distance(a, b) < 3 mm` divides the pixels by `px_per_mm` and compares with exactly 3. That is also the unit
+in which the number is reported, so what a log shows is what was compared.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.rules.checked import Checker
+from realtime.rules.errors import RuleError, Source
+from realtime.rules.functions import FUNCTIONS, Parameter, Result
+from realtime.rules.kernel import Op, Role, Setting
+from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, parse, walk
+from realtime.rules.spec import RuleContext, RuleSpec
+from realtime.rules.units import UNITS, Dimension
+
+_LOGIC: Mapping[str, Op] = MappingProxyType({"and": Op.AND, "or": Op.OR})
+_COMPARISONS: Mapping[str, Op] = MappingProxyType(
+    {"<": Op.LESS, "<=": Op.LESS_EQUAL, ">": Op.GREATER, ">=": Op.GREATER_EQUAL}
+)
+_SUMS: Mapping[str, Op] = MappingProxyType({"+": Op.ADD, "-": Op.SUBTRACT})
+_PRODUCTS: Mapping[str, Op] = MappingProxyType({"*": Op.MULTIPLY, "/": Op.DIVIDE})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison of a rule; `Decision.values` stand in the order of the comparisons.
+
+    Attributes:
+        key: `when` or `until`.
+        text: The comparison as written, such as `distance(a, b) < 3 mm`.
+        unit: The unit of the reported number, such as `mm`; empty for a plain number.
+    """
+
+    key: str
+    text: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled rule; the arrays are those of `kernel.evaluate_frames`.
+
+    Attributes:
+        name: The rule's name.
+        roles: The roles that the rule uses, in the order of `Decision.track_ids`.
+        comparisons: The order of `Decision.values`.
+        code: `(n_rows, 3)` int32.
+        constants: `(n_constants,)` float64.
+        bindings: `(n_roles, 2)` int32, how each role finds its animal, see `kernel.Role`.
+        settings: `(5,)` int64.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    code: NDArray[np.int32]
+    constants: NDArray[np.float64]
+    bindings: NDArray[np.int32]
+    settings: NDArray[np.int64]
+
+
+def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
+    """Check a rule and compile it.
+
+    Raises:
+        RuleError: Everything that is wrong with the rule, one message for each of its keys.
+    """
+    pair = spec.any_pair or ()
+    problems = [
+        f"$.rules.{name}.any_pair: expected names that are not roles, got '{member}'; choose others, as in ['a', 'b']"
+        for member in pair
+        if member in context.roles
+    ]
+    conditions: list[_Condition] = []
+    for key, text in (("when", spec.when), ("until", spec.until)):
+        if text is None:
+            continue
+        try:
+            conditions.append(_Condition.checked(key, Source(f"$.rules.{name}.{key}", text), context, pair))
+        except RuleError as error:
+            problems.append(str(error))
+    used = {part.role for condition in conditions for part in walk(condition.tree) if isinstance(part, Point)}
+    unused = [member for member in pair if member not in used]
+    if unused and not problems:
+        problems.append(f"$.rules.{name}.any_pair: expected both names in when or until, '{unused[0]}' is in neither")
+    if problems:
+        raise RuleError("\n".join(problems))
+    return _program(name, spec, context, conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A `when` or an `until` without mistakes."""
+
+    key: str
+    source: Source
+    checker: Checker
+    tree: Node
+
+    @classmethod
+    def checked(cls, key: str, source: Source, context: RuleContext, pair: tuple[str, ...]) -> "_Condition":
+        checker = Checker(source, context, (*pair, *context.roles))
+        tree = parse(source)
+        checker.condition(tree)
+        return cls(key, source, checker, tree)
+
+
+def _program(name: str, spec: RuleSpec, context: RuleContext, conditions: list[_Condition]) -> Program:
+    emitter = _Emitter(context, spec.any_pair or ())
+    n_rows = [emitter.condition(condition) for condition in conditions]
+    settings = np.zeros(len(Setting), np.int64)
+    settings[Setting.N_WHEN] = n_rows[0]
+    settings[Setting.FOR_NS] = round(spec.for_s * 1e9)
+    settings[Setting.REFRACTORY_NS] = round(spec.refractory_s * 1e9)
+    settings[Setting.HOLDS] = spec.when_unknown == "hold"
+    settings[Setting.ANY_PAIR] = spec.any_pair is not None
+    return Program(
+        name=name,
+        roles=tuple(emitter.roles),
+        comparisons=tuple(emitter.comparisons),
+        code=np.array(emitter.code, np.int32),
+        constants=np.array(emitter.constants, np.float64),
+        bindings=np.array(list(emitter.roles.values()), np.int32),
+        settings=settings,
+    )
+
+
+class _Emitter:
+    """Appends the code of checked trees, operands before their operation."""
+
+    def __init__(self, context: RuleContext, pair: tuple[str, ...]) -> None:
+        self._context = context
+        self.code: list[tuple[int, int, int]] = []
+        self.constants: list[float] = []
+        self.comparisons: list[Comparison] = []
+        self.roles: dict[str, tuple[int, int]] = {
+            role: (how, 0) for role, how in zip(pair, (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
+        }
+
+    def condition(self, condition: _Condition) -> int:
+        """Append a condition and return how many rows it takes."""
+        start = len(self.code)
+        self._truth(condition.tree, condition)
+        return len(self.code) - start
+
+    def _truth(self, node: Node, condition: _Condition) -> None:
+        match node:
+            case Infix(operator=operator) if operator in _LOGIC:
+                self._truth(node.left, condition)
+                self._truth(node.right, condition)
+                self._emit(_LOGIC[operator])
+            case Infix():
+                self._comparison(node, condition)
+            case Prefix():
+                self._truth(node.operand, condition)
+                self._emit(Op.NOT)
+            case Call():
+                self._call(node, 1.0)
+
+    def _comparison(self, node: Infix, condition: _Condition) -> None:
+        dimension = condition.checker.quantity(node.left)
+        unit = next((unit for side in (node.right, node.left) for unit in _units(side, dimension)), None)
+        scale = self._scale(unit)
+        record = len(self.comparisons)
+        text = condition.source.text[node.span.start : node.span.stop]
+        self.comparisons.append(Comparison(condition.key, text, unit or dimension.base_unit))
+        for side in (node.left, node.right):
+            self._quantity(side, scale)
+            if side is (node.right if is_constant(node.left) else node.left):
+                self._emit(Op.RECORD, record)
+        self._emit(_COMPARISONS[node.operator])
+
+    def _quantity(self, node: Node, scale: float) -> None:
+        """Append a number in a unit of `scale` base units of its dimension."""
+        match node:
+            case Number():
+                own_scale = self._scale(node.unit)
+                self._constant(node.value if own_scale == scale else node.value * own_scale / scale)
+            case Prefix():
+                self._quantity(node.operand, scale)
+                self._emit(Op.NEGATIVE)
+            case Infix(operator=operator) if operator in _SUMS:
+                self._quantity(node.left, scale)
+                self._quantity(node.right, scale)
+                self._emit(_SUMS[operator])
+            case Infix():
+                self._quantity(node.left, 1.0)
+                self._quantity(node.right, 1.0)
+                self._emit(_PRODUCTS[node.operator])
+                self._divide_by(scale)
+            case Call():
+                self._call(node, scale)
+                if FUNCTIONS[node.name].result is not Result.AS_ARGUMENTS:
+                    self._divide_by(scale)
+
+    def _call(self, node: Call, scale: float) -> None:
+        function = FUNCTIONS[node.name]
+        operands = (0, 0)
+        for index, argument in enumerate(node.arguments):
+            if isinstance(argument, Point):
+                operands = self._point(argument, function.parameters[index])
+                continue
+            self._quantity(argument, scale)
+            if index > 0:
+                self._emit(function.op)
+        if function.result is not Result.AS_ARGUMENTS or len(node.arguments) == 1:
+            self._emit(function.op, *operands)
+
+    def _point(self, point: Point, parameter: Parameter) -> tuple[int, int]:
+        """Push the points that a parameter stands for, or return its role and node (-1 for none) as operands."""
+        role, nodes = self._role(point.role), self._context.node_names
+        if parameter is Parameter.HEADED:
+            pushed = [self._context.back, self._context.front, self._context.centre]
+        elif parameter is Parameter.POINT:
+            pushed = [point.node or self._context.centre]
+        else:
+            return role, -1 if point.node is None else nodes.index(point.node)
+        for node in pushed:
+            if node is not None:  # the checker lets no rule through that needs a node which the rig does not name
+                self._emit(Op.POINT, role, nodes.index(node))
+        return 0, 0
+
+    def _role(self, name: str) -> int:
+        if name not in self.roles:
+            spec = self._context.roles[name]
+            if spec.identity is not None:
+                self.roles[name] = (Role.IDENTITY, self._context.class_names.index(spec.identity))
+            elif spec.track is not None:
+                self.roles[name] = (Role.TRACK, spec.track)
+        return list(self.roles).index(name)
+
+    def _scale(self, unit: str | None) -> float:
+        if unit is None:
+            return 1.0
+        return UNITS[unit].scale * (self._context.px_per_mm or 1.0 if UNITS[unit].calibrated else 1.0)
+
+    def _divide_by(self, scale: float) -> None:
+        if scale != 1.0:
+            self._constant(scale)
+            self._emit(Op.DIVIDE)
+
+    def _constant(self, value: float) -> None:
+        self._emit(Op.CONSTANT, len(self.constants))
+        self.constants.append(value)
+
+    def _emit(self, op: Op, first: int = 0, second: int = 0) -> None:
+        self.code.append((op, first, second))
+
+
+def _units(node: Node, dimension: Dimension) -> Iterator[str]:
+    """Yield the units of one dimension in the order in which they are written."""
+    for part in walk(node):
+        if isinstance(part, Number) and part.unit is not None and UNITS[part.unit].dimension == dimension:
+            yield part.unit

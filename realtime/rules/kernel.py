@@ -1,0 +1,480 @@
+"""The compiled half of a rule: a stack machine for its expressions and the state machine behind them.
+
+One function evaluates any number of frames; the live loop calls it with one frame and a replay with a whole recording,
+so both are the same machine code and agree to the last bit. Everything that is compiled stays in this file, because
+Numba's cache notices a change of the file of the function that is called, not of the files that it calls.
+
+On the stack a truth value is 1 (true), 0 (false) or NaN (unknown), and an unknown quantity is NaN. Logic is Kleene's:
+`false and unknown` is false, `true or unknown` is true.
+
+States. A rule has one binding of its roles to animals, or with "any pair" one for every ordered pair of tracks. A
+binding that is not latched looks at `start` = `when and not until`; a latched one looks at `stop` = `until`. Without
+an `until`, `stop` is `not when`.
+
+| latched | looks at | value   | `when_unknown` | binding is then    | time towards `for_s`                         |
+|---------|----------|---------|----------------|--------------------|----------------------------------------------|
+| no      | start    | false   | either         | OFF                | back to zero                                 |
+| no      | start    | true    | either         | ON if it may latch | grows by the time since the frame before, if |
+|         |          |         |                | (below), else OFF  | start was true in that frame too             |
+| no      | start    | unknown | release        | UNKNOWN            | back to zero                                 |
+| no      | start    | unknown | hold           | UNKNOWN            | stays as it is                               |
+| yes     | stop     | false   | either         | ON                 | -                                            |
+| yes     | stop     | true    | either         | OFF, unlatched     | back to zero                                 |
+| yes     | stop     | unknown | release        | UNKNOWN, unlatched | back to zero                                 |
+| yes     | stop     | unknown | hold           | ON                 | -                                            |
+
+A binding may latch when its time towards `for_s` has reached `for_s` and either the last RISING of the rule lies
+`refractory_s` or more in the past or the rule was ON in the frame before (then there is no new RISING to block).
+All times are those of the frames, so dropped frames and jitter do not change a duration.
+
+The rule is ON if any binding is; else UNKNOWN if any binding is or, with "any pair", if there are fewer than two
+tracks; else OFF. RISING is a change to ON, FALLING a change from ON. A pair of which a track has ended is forgotten,
+latched or not; a track that is merely not seen is unknown. The binding that is reported is the first, by track id, of
+those that are ON, else that were unlatched in this frame, else that are UNKNOWN, else of all.
+"""
+
+# An interpreter is one branch for each operation.
+# ruff: noqa: PLR0911, PLR0912
+
+import functools
+import math
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.decision import Edge, State
+
+
+class Op(IntEnum):
+    """Operations. A row of code is (operation, first operand, second operand); the operands are named here."""
+
+    CONSTANT = 0  # index into the constants
+    POINT = 1  # role, node; pushes x, y
+    RECORD = 2  # index into the recorded values; leaves the stack as it is
+    DISTANCE = 3  # pops two points
+    FACING = 4  # pops back, front, centre and target points
+    VISIBLE = 5  # role, node or -1 for any node
+    SCORE = 6  # role, node
+    IDENTITY_CONFIDENCE = 7  # role
+    NEGATIVE = 8
+    ABS = 9
+    ADD = 10
+    SUBTRACT = 11
+    MULTIPLY = 12
+    DIVIDE = 13
+    MIN = 14
+    MAX = 15
+    LESS = 16
+    LESS_EQUAL = 17
+    GREATER = 18
+    GREATER_EQUAL = 19
+    NOT = 20
+    AND = 21
+    OR = 22
+
+
+class Role(IntEnum):
+    """How a role finds its animal. A row of roles is (how, value)."""
+
+    PAIR_FIRST = 0
+    PAIR_SECOND = 1
+    IDENTITY = 2  # value: class id; no animal where none or more than one track has it
+    TRACK = 3  # value: track id
+
+
+class Setting(IntEnum):
+    """Positions in a rule's settings."""
+
+    N_WHEN = 0  # rows of code that belong to `when`; the rest is `until`
+    FOR_NS = 1
+    REFRACTORY_NS = 2
+    HOLDS = 3  # 1 where `when_unknown` is "hold"
+    ANY_PAIR = 4  # 1 where roles 0 and 1 are the members of a pair
+
+
+class Memory(IntEnum):
+    """Positions in what a rule remembers from frame to frame, beside its bindings."""
+
+    ACTIVE_TABLE = 0  # which of the two tables of bindings holds the last frame's
+    N_BINDINGS = 1
+    IS_ON = 2
+    HAS_RISEN = 3
+    LAST_RISING_NS = 4
+    LAST_FRAME_NS = 5
+
+
+class Binding(IntEnum):
+    """Columns of a table of bindings, whose rows are ordered by the two track ids."""
+
+    FIRST_ID = 0
+    SECOND_ID = 1
+    LATCHED = 2
+    WAS_TRUE = 3  # `start` was true in the last frame
+    TRUE_NS = 4  # time towards `for_s`
+
+
+class Outcome(IntEnum):
+    """Columns of the outcomes; from `TRACK_IDS` on there is one for each role, 0 where it has no animal."""
+
+    STATE = 0
+    EDGE = 1
+    TRACK_IDS = 2
+
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _compiled(function: _Function) -> _Function:
+    """Numba's decorator with the function's type kept. No fastmath: a replay agrees to the last bit."""
+    compiled: _Function = numba.njit(cache=True)(function)
+    return compiled
+
+
+@_compiled
+def _distance(x1: float, y1: float, x2: float, y2: float) -> float:
+    dx, dy = x2 - x1, y2 - y1
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@_compiled
+def _angle_deg(ux: float, uy: float, vx: float, vy: float) -> float:
+    """Return the angle between two vectors, 0–180 deg; NaN where one has no length.
+
+    atan2(|u × v|, u · v) stays exact near 0 and 180 deg, where acos loses half of its digits.
+    """
+    cross, dot = ux * vy - uy * vx, ux * vx + uy * vy
+    if cross == 0.0 and dot == 0.0:
+        return math.nan
+    return math.atan2(abs(cross), dot) * (180.0 / math.pi)
+
+
+@_compiled
+def _is_visible(xy: NDArray[np.float32], row: int, node: int) -> float:
+    if row < 0:
+        return 0.0
+    for k in range(xy.shape[1]):
+        if node in (-1, k) and not (math.isnan(xy[row, k, 0]) or math.isnan(xy[row, k, 1])):
+            return 1.0
+    return 0.0
+
+
+@_compiled
+def _combined(op: int, left: float, right: float) -> float:
+    """Return one arithmetic operation or comparison of two known or unknown quantities."""
+    if math.isnan(left) or math.isnan(right):
+        return math.nan
+    if op == Op.ADD:
+        return left + right
+    if op == Op.SUBTRACT:
+        return left - right
+    if op == Op.MULTIPLY:
+        return left * right
+    if op == Op.DIVIDE:
+        return left / right if right != 0.0 else math.nan
+    if op == Op.MIN:
+        return min(left, right)
+    if op == Op.MAX:
+        return max(left, right)
+    if op == Op.LESS:
+        return 1.0 if left < right else 0.0
+    if op == Op.LESS_EQUAL:
+        return 1.0 if left <= right else 0.0
+    if op == Op.GREATER:
+        return 1.0 if left > right else 0.0
+    return 1.0 if left >= right else 0.0
+
+
+@_compiled
+def _and(left: float, right: float) -> float:
+    if left == 0.0 or right == 0.0:
+        return 0.0
+    return 1.0 if left == 1.0 and right == 1.0 else math.nan
+
+
+@_compiled
+def _calculate(
+    code: NDArray[np.int32],
+    first: int,
+    stop: int,
+    constants: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    xy: NDArray[np.float32],
+    node_scores: NDArray[np.float32],
+    identity_confidence: NDArray[np.float32],
+    stack: NDArray[np.float64],
+    values: NDArray[np.float64],
+) -> float:
+    """Run rows `first` to `stop` of the code, write the numbers compared to `values`, and return the truth value."""
+    top = -1
+    for pc in range(first, stop):
+        op, a, b = code[pc, 0], code[pc, 1], code[pc, 2]
+        if op == Op.CONSTANT:
+            top += 1
+            stack[top] = constants[a]
+        elif op == Op.POINT:
+            top += 2
+            row = rows[a]
+            stack[top - 1] = xy[row, b, 0] if row >= 0 else math.nan
+            stack[top] = xy[row, b, 1] if row >= 0 else math.nan
+        elif op == Op.RECORD:
+            values[a] = stack[top]
+        elif op == Op.DISTANCE:
+            top -= 3
+            stack[top] = _distance(stack[top], stack[top + 1], stack[top + 2], stack[top + 3])
+        elif op == Op.FACING:
+            top -= 7
+            back_x, back_y, front_x, front_y = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
+            centre_x, centre_y, target_x, target_y = stack[top + 4], stack[top + 5], stack[top + 6], stack[top + 7]
+            stack[top] = _angle_deg(front_x - back_x, front_y - back_y, target_x - centre_x, target_y - centre_y)
+        elif op == Op.VISIBLE:
+            top += 1
+            stack[top] = _is_visible(xy, rows[a], b)
+        elif op == Op.SCORE:
+            top += 1
+            stack[top] = node_scores[rows[a], b] if rows[a] >= 0 else math.nan
+        elif op == Op.IDENTITY_CONFIDENCE:
+            top += 1
+            stack[top] = identity_confidence[rows[a]] if rows[a] >= 0 else math.nan
+        elif op == Op.NEGATIVE:
+            stack[top] = -stack[top]
+        elif op == Op.ABS:
+            stack[top] = abs(stack[top])
+        elif op == Op.NOT:
+            stack[top] = 1.0 - stack[top]
+        elif op == Op.AND:
+            top -= 1
+            stack[top] = _and(stack[top], stack[top + 1])
+        elif op == Op.OR:
+            top -= 1
+            stack[top] = 1.0 - _and(1.0 - stack[top], 1.0 - stack[top + 1])
+        else:
+            top -= 1
+            stack[top] = _combined(op, stack[top], stack[top + 1])
+    return float(stack[0])
+
+
+@_compiled
+def _bind_fixed_roles(
+    roles: NDArray[np.int32],
+    track_ids: NDArray[np.int32],
+    class_ids: NDArray[np.int32],
+    first: int,
+    stop: int,
+    rows: NDArray[np.int64],
+) -> None:
+    """Write the row of each identity's and each track's animal into `rows`; -1 where there is none and for a pair's."""
+    for role in range(roles.shape[0]):
+        how, value = roles[role, 0], roles[role, 1]
+        rows[role] = -1
+        if how in (Role.PAIR_FIRST, Role.PAIR_SECOND):
+            continue
+        found, n_found = -1, 0
+        for row in range(first, stop):
+            if value == (class_ids[row] if how == Role.IDENTITY else track_ids[row]):
+                found = row
+                n_found += 1
+        rows[role] = found if n_found == 1 else -1
+
+
+@_compiled
+def _step(
+    bindings: NDArray[np.int64],
+    table: int,
+    index: int,
+    when: float,
+    until: float,
+    settings: NDArray[np.int64],
+    may_rise: bool,
+    elapsed_ns: int,
+) -> int:
+    """Advance one binding by one frame, as the table at the top of this file says, and return its state."""
+    if bindings[table, index, Binding.LATCHED]:
+        if until == 0.0 or (math.isnan(until) and settings[Setting.HOLDS]):
+            return State.ON
+        bindings[table, index, Binding.LATCHED] = 0
+        return State.UNKNOWN if math.isnan(until) else State.OFF
+    start = _and(when, 1.0 - until)
+    if start == 1.0:
+        if bindings[table, index, Binding.WAS_TRUE]:
+            bindings[table, index, Binding.TRUE_NS] += elapsed_ns
+        bindings[table, index, Binding.WAS_TRUE] = 1
+        if not may_rise or bindings[table, index, Binding.TRUE_NS] < settings[Setting.FOR_NS]:
+            return State.OFF
+        bindings[table, index, Binding.LATCHED] = 1
+        bindings[table, index, Binding.WAS_TRUE] = 0
+        bindings[table, index, Binding.TRUE_NS] = 0
+        return State.ON
+    bindings[table, index, Binding.WAS_TRUE] = 0
+    if start == 0.0 or not settings[Setting.HOLDS]:
+        bindings[table, index, Binding.TRUE_NS] = 0
+    return State.OFF if start == 0.0 else State.UNKNOWN
+
+
+@_compiled
+def _pair_rows(index: int, first: int, stop: int) -> tuple[int, int]:
+    """Return the rows of the index-th ordered pair of rows `first` to `stop`."""
+    one, other = index // (stop - first - 1), index % (stop - first - 1)
+    return first + one, first + other + (1 if other >= one else 0)
+
+
+@_compiled
+def _carry_over(
+    bindings: NDArray[np.int64], old: int, n_old: int, at: int, index: int, first_id: int, second_id: int
+) -> int:
+    """Copy the binding of two tracks from the old table, or start it, and return how far the old table is used up."""
+    while at < n_old and (
+        bindings[old, at, Binding.FIRST_ID] < first_id
+        or (bindings[old, at, Binding.FIRST_ID] == first_id and bindings[old, at, Binding.SECOND_ID] < second_id)
+    ):
+        at += 1
+    is_known = (
+        at < n_old
+        and bindings[old, at, Binding.FIRST_ID] == first_id
+        and bindings[old, at, Binding.SECOND_ID] == second_id
+    )
+    for column in range(bindings.shape[2]):
+        bindings[1 - old, index, column] = bindings[old, at, column] if is_known else 0
+    bindings[1 - old, index, Binding.FIRST_ID] = first_id
+    bindings[1 - old, index, Binding.SECOND_ID] = second_id
+    return at + 1 if is_known else at
+
+
+@_compiled
+def _may_rise(memory: NDArray[np.int64], settings: NDArray[np.int64], now_ns: int) -> bool:
+    if memory[Memory.IS_ON] or not memory[Memory.HAS_RISEN]:
+        return True
+    return bool(now_ns - memory[Memory.LAST_RISING_NS] >= settings[Setting.REFRACTORY_NS])
+
+
+@_compiled
+def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings: int) -> int:
+    """Remember the frame and return the rule's edge."""
+    was_on, is_on = memory[Memory.IS_ON] == 1, state == State.ON
+    memory[Memory.IS_ON] = is_on
+    memory[Memory.LAST_FRAME_NS] = now_ns
+    memory[Memory.N_BINDINGS] = n_bindings
+    memory[Memory.ACTIVE_TABLE] = 1 - memory[Memory.ACTIVE_TABLE]
+    if is_on and not was_on:
+        memory[Memory.HAS_RISEN] = 1
+        memory[Memory.LAST_RISING_NS] = now_ns
+        return Edge.RISING
+    return Edge.FALLING if was_on and not is_on else Edge.NONE
+
+
+@_compiled
+def _report(
+    rows: NDArray[np.int64],
+    track_ids: NDArray[np.int32],
+    numbers: NDArray[np.float64],
+    frame: int,
+    outcomes: NDArray[np.int32],
+    values: NDArray[np.float64],
+) -> None:
+    """Write a binding's animals and numbers as those that decided the frame."""
+    for role in range(rows.shape[0]):
+        outcomes[frame, Outcome.TRACK_IDS + role] = track_ids[rows[role]] if rows[role] >= 0 else 0
+    for index in range(numbers.shape[0]):
+        values[frame, index] = numbers[index]
+
+
+def evaluate_frames(
+    code: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    roles: NDArray[np.int32],
+    settings: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    bindings: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    timestamps_ns: NDArray[np.int64],
+    track_ids: NDArray[np.int32],
+    xy: NDArray[np.float32],
+    node_scores: NDArray[np.float32],
+    identity_confidence: NDArray[np.float32],
+    class_ids: NDArray[np.int32],
+    outcomes: NDArray[np.int32],
+    values: NDArray[np.float64],
+) -> None:
+    """Evaluate a rule over frames in order.
+
+    Args:
+        code: `(n_rows, 3)`, see `Op`; first the rows of `when`, then those of `until`.
+        constants: `(n_constants,)` numbers of the expressions.
+        roles: `(n_roles, 2)`, see `Role`.
+        settings: See `Setting`.
+        memory: See `Memory`; all zero before the first frame; changed in place.
+        bindings: `(2, capacity, 5)`, see `Binding`; the last frame's and this frame's by turns; changed in place. The
+            capacity is that of the largest frame: 1, or with "any pair" n (n - 1) for n tracks.
+        offsets: `(n_frames + 1,)`; the tracks of frame i are rows `offsets[i]` to `offsets[i + 1]` of the next arrays.
+        timestamps_ns: `(n_frames,)`, ascending.
+        track_ids: `(n_rows,)`, ascending within a frame.
+        xy: `(n_rows, n_nodes, 2)` px, NaN = not seen.
+        node_scores: `(n_rows, n_nodes)`.
+        identity_confidence: `(n_rows,)`.
+        class_ids: `(n_rows,)`.
+        outcomes: `(n_frames, 2 + n_roles)`, written, see `Outcome`.
+        values: `(n_frames, n_comparisons)`, written: the numbers compared, NaN where unknown.
+    """
+    stack = np.empty(2 * code.shape[0])  # a row of code pushes two numbers at most
+    numbers = np.empty(values.shape[1])
+    rows = np.empty(roles.shape[0], np.int64)
+    n_when, n_rows, any_pair = settings[Setting.N_WHEN], code.shape[0], settings[Setting.ANY_PAIR] == 1
+    for frame in range(timestamps_ns.shape[0]):
+        first, stop, now_ns = offsets[frame], offsets[frame + 1], timestamps_ns[frame]
+        old, n_old, at = memory[Memory.ACTIVE_TABLE], memory[Memory.N_BINDINGS], 0
+        n_bindings = (stop - first) * (stop - first - 1) if any_pair else 1
+        may_rise = _may_rise(memory, settings, now_ns)
+        elapsed_ns = now_ns - memory[Memory.LAST_FRAME_NS]
+        state: int = State.OFF if n_bindings else State.UNKNOWN
+        most = -1
+        _bind_fixed_roles(roles, track_ids, class_ids, first, stop, rows)
+        numbers[:] = math.nan
+        _report(rows, track_ids, numbers, frame, outcomes, values)
+        for index in range(n_bindings):
+            first_id, second_id = 0, 0
+            if any_pair:
+                rows[0], rows[1] = _pair_rows(index, first, stop)
+                first_id, second_id = track_ids[rows[0]], track_ids[rows[1]]
+            at = _carry_over(bindings, old, n_old, at, index, first_id, second_id)
+            was_latched = bindings[1 - old, index, Binding.LATCHED] == 1
+            # Written out, because a tuple of arrays counts references and doubles the time of a frame.
+            when = _calculate(code, 0, n_when, constants, rows, xy, node_scores, identity_confidence, stack, numbers)
+            until = 1.0 - when
+            if n_when < n_rows:
+                until = _calculate(
+                    code, n_when, n_rows, constants, rows, xy, node_scores, identity_confidence, stack, numbers
+                )
+            found = _step(bindings, 1 - old, index, when, until, settings, may_rise, elapsed_ns)
+            if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
+                state = found
+            telling = 3 if found == State.ON else 2 if was_latched else 1 if found == State.UNKNOWN else 0
+            if telling > most:
+                most = telling
+                _report(rows, track_ids, numbers, frame, outcomes, values)
+        outcomes[frame, Outcome.STATE] = state
+        outcomes[frame, Outcome.EDGE] = _close_frame(state, now_ns, memory, n_bindings)
+
+
+def _array(dtype: numba.types.Type, ndim: int, *, readonly: bool = True) -> numba.types.Array:
+    return numba.types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+@functools.cache
+def machine_code() -> Callable[..., None]:
+    """Return `evaluate_frames` compiled; the first call compiles it or loads it from Numba's cache.
+
+    The signature is fixed: arrays that are read-only are taken as they are, and a wrong layout or dtype is a
+    `TypeError` at once, where Numba would otherwise stop the loop for seconds to compile for it.
+    """
+    i32, i64, f32, f64 = numba.int32, numba.int64, numba.float32, numba.float64
+    program = (_array(i32, 2), _array(f64, 1), _array(i32, 2), _array(i64, 1))
+    memory = (_array(i64, 1, readonly=False), _array(i64, 3, readonly=False))
+    frames = (_array(i64, 1), _array(i64, 1))
+    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), _array(i32, 1))
+    results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
+    signature = numba.void(*program, *memory, *frames, *tracks, *results)
+    compiled: Callable[..., None] = numba.njit(signature, cache=True)(evaluate_frames)
+    return compiled

@@ -1,0 +1,140 @@
+"""Rule: a compiled rule with its memory, for one frame at a time or a whole recording."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.decision import Decision, Edge, State
+from realtime.rules.compiled import Comparison, Program, compile_program
+from realtime.rules.kernel import Binding, Memory, Outcome, Setting, machine_code
+from realtime.rules.recording import DecisionTable, TrackTable
+from realtime.rules.spec import RuleContext, RuleSpec
+from realtime.tracks import Tracks
+
+_STATES: Final = tuple(State)
+_EDGES: Final = tuple(Edge)
+
+
+def compile_rule(name: str, spec: RuleSpec, context: RuleContext) -> "Rule":
+    """Check a rule of a rig file and make it ready to evaluate.
+
+    Args:
+        name: The rule's name in the rig file.
+        spec: Its table.
+        context: What its names may refer to.
+
+    Raises:
+        RuleError: Everything that is wrong with it; the text quotes the expression and points at the column.
+    """
+    return Rule(compile_program(name, spec, context))
+
+
+class Rule:
+    """One rule. Its state follows the table in `realtime.rules.kernel`.
+
+    Attributes:
+        name: The rule's name.
+        roles: The names behind `Decision.track_ids`, in that order.
+        comparisons: The comparisons behind `Decision.values`, in that order.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.name: Final = program.name
+        self.roles: Final = program.roles
+        self.comparisons: Final[tuple[Comparison, ...]] = program.comparisons
+        self._units = tuple(comparison.unit for comparison in program.comparisons)
+        self._program = (program.code, program.constants, program.bindings, program.settings)
+        self._any_pair = bool(program.settings[Setting.ANY_PAIR])
+        self._memory = np.zeros(len(Memory), np.int64)
+        self._bindings = self._binding_tables(n_tracks=2)
+        self._offsets = np.zeros(2, np.int64)
+        self._timestamp_ns = np.zeros(1, np.int64)
+        self._outcome = np.zeros((1, Outcome.TRACK_IDS + len(self.roles)), np.int32)
+        self._values = np.zeros((1, len(self.comparisons)))
+
+    def reset(self) -> None:
+        """Forget every frame, as before the first one."""
+        self._memory[:] = 0
+
+    def warm_up(self) -> None:
+        """Compile, or load what an earlier run compiled, so that the first frame is not late; changes no state."""
+        machine_code()
+
+    def evaluate(self, tracks: Tracks, frame_id: int, timestamp_ns: int) -> Decision:
+        """Evaluate the rule on the next frame.
+
+        Args:
+            tracks: The frame's tracks.
+            frame_id: The frame, for the record.
+            timestamp_ns: The frame's time, not before that of the frame before.
+        """
+        n_tracks = len(tracks.track_ids)
+        if self._any_pair and n_tracks * (n_tracks - 1) > self._bindings.shape[1]:
+            self._grow(n_tracks)
+        self._offsets[1] = n_tracks
+        self._timestamp_ns[0] = timestamp_ns
+        machine_code()(
+            *self._program,
+            self._memory,
+            self._bindings,
+            self._offsets,
+            self._timestamp_ns,
+            tracks.track_ids,
+            tracks.xy,
+            tracks.node_scores,
+            tracks.identity_confidence,
+            tracks.class_ids,
+            self._outcome,
+            self._values,
+        )
+        state, edge, *track_ids = self._outcome[0].tolist()
+        return Decision(
+            self.name,
+            frame_id,
+            timestamp_ns,
+            _STATES[state],
+            _EDGES[edge],
+            () if 0 in track_ids else tuple(track_ids),
+            tuple(self._values[0].tolist()),
+            self._units,
+        )
+
+    def evaluate_recording(self, recording: TrackTable) -> DecisionTable:
+        """Evaluate the rule on a whole recording from its first frame on; the live state is left alone."""
+        n_frames = len(recording.frame_ids)
+        outcomes = np.zeros((n_frames, self._outcome.shape[1]), np.int32)
+        values = np.zeros((n_frames, self._values.shape[1]))
+        machine_code()(
+            *self._program,
+            np.zeros(len(Memory), np.int64),
+            self._binding_tables(int(np.diff(recording.offsets).max(initial=0))),
+            recording.offsets,
+            recording.timestamps_ns,
+            recording.track_ids,
+            recording.xy,
+            recording.node_scores,
+            recording.identity_confidence,
+            recording.class_ids,
+            outcomes,
+            values,
+        )
+        return DecisionTable(
+            self.name,
+            self._units,
+            recording.frame_ids,
+            recording.timestamps_ns,
+            outcomes[:, Outcome.STATE],
+            outcomes[:, Outcome.EDGE],
+            outcomes[:, Outcome.TRACK_IDS :],
+            values,
+        )
+
+    def _binding_tables(self, n_tracks: int) -> NDArray[np.int64]:
+        n_bindings = max(1, n_tracks * (n_tracks - 1)) if self._any_pair else 1
+        return np.zeros((2, n_bindings, len(Binding)), np.int64)
+
+    def _grow(self, n_tracks: int) -> None:
+        small = self._bindings
+        self._bindings = self._binding_tables(n_tracks)
+        self._bindings[:, : small.shape[1]] = small

@@ -1,0 +1,10 @@
+"""Tracking: poses of one frame into tracks that stay with their animals.
+
+One update runs through small stages, each in its own file: `detections` (clean, order, drop doubles), `state`
+(what is known of every animal, and where it is expected now), `similarity` (cost of a pair), `assignment` (who is
+whom), `identity` (class evidence and confidence); `tracker` joins them.
+"""
+
+from realtime.tracking.tracker import GreedyTracker, TrackerOptions
+
+__all__ = ["GreedyTracker", "TrackerOptions"]

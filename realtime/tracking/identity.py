@@ -1,0 +1,88 @@
+"""Identity: which known animal a track is, and how sure it is that the track is still the same animal.
+
+`confidence` is the chance that a row is still the animal that it was, under a simple model: every event keeps a share
+of what confidence stands above chance (1 / number of animals). It is not calibrated.
+
+    c ← chance + (c − chance) · keep
+
+    matched              keep = tanh(margin / MARGIN_SOFTNESS), the margin of the whole assignment over the next best
+    lost and re-taken    keep = 0
+    not seen             keep = exp(−unseen / lost_s), reported only: seen again in time, nothing is lost
+    class seen           c moves to the class's posterior, over class_memory_s
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.compiled import compiled
+from realtime.tracking.assignment import greedy
+
+MARGIN_SOFTNESS = 0.15
+"""Margin (in units of a pair's cost, 0–2) at which a quarter of the confidence above chance is lost."""
+
+CLASS_CERTAIN = 0.8
+"""Posterior from which a track has a class."""
+
+LOOKS_PER_S = 10.0
+"""Independent looks at an animal's class per second: frames closer together repeat the same error."""
+
+LOWEST_CLASS_PROB = 0.01
+"""No single look is surer than this that an animal is not of a class."""
+
+
+@compiled
+def kept_confidence(confidence: float, keep: float, chance: float) -> float:
+    """Keep a share (0–1) of the confidence above chance."""
+    return chance + (confidence - chance) * keep
+
+
+@compiled
+def add_class_evidence(
+    evidence: NDArray[np.float64], class_probs: NDArray[np.float64], elapsed_s: float, memory_s: float
+) -> bool:
+    """Add one look to a track's summed log-probabilities, in place, and forget old ones over `memory_s`.
+
+    Args:
+        evidence: `(n_classes,)`.
+        class_probs: `(n_classes,)` of the detection; not finite = says nothing.
+        elapsed_s: Time since the last look, ∞ = none before.
+        memory_s: Time after which a look counts 1/e.
+
+    Returns:
+        Whether the detection said anything.
+    """
+    if evidence.size == 0 or not np.all(np.isfinite(class_probs)):
+        return False
+    keep = math.exp(-elapsed_s / memory_s)
+    look = min(1.0, elapsed_s * LOOKS_PER_S)
+    for k in range(evidence.size):
+        evidence[k] = evidence[k] * keep + look * math.log(max(class_probs[k], LOWEST_CLASS_PROB))
+    return True
+
+
+@compiled
+def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
+    """Return the logarithm of a class's probability given all looks."""
+    highest = np.max(evidence)
+    return float(evidence[class_id] - highest - math.log(np.sum(np.exp(evidence - highest))))
+
+
+@compiled
+def exclusive_classes(evidence: NDArray[np.float64], class_ids: NDArray[np.int32]) -> None:
+    """Give every track at most one class and every class at most one track, surest first; -1 = unknown.
+
+    Args:
+        evidence: `(n_tracks, n_classes)`.
+        class_ids: `(n_tracks,)`, written.
+    """
+    cost = np.empty(evidence.shape)
+    for track in range(evidence.shape[0]):
+        for k in range(evidence.shape[1]):
+            cost[track, k] = -log_posterior(evidence[track], k)
+            if cost[track, k] > -math.log(CLASS_CERTAIN):
+                cost[track, k] = np.inf
+    match = greedy(cost)
+    for track in range(evidence.shape[0]):
+        class_ids[track] = match[track]

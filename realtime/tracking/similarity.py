@@ -1,0 +1,66 @@
+"""How well a detection fits the place where an animal is expected: similarity of two poses, and the cost of a pair."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.compiled import compiled
+from realtime.geometry import displacement, pose_centre
+
+
+@compiled
+def keypoint_similarity(
+    reference: NDArray[np.float64], detection: NDArray[np.float64], n_reference: int, sigma_px: float
+) -> float:
+    """Compare two poses node by node: 1 = the same, 0 = far apart or no node in common.
+
+    Σ exp(−d² / 2σ²) over the nodes seen in both, divided by `n_reference`: the shape of COCO's object keypoint
+    similarity, with one σ for all nodes.
+
+    Args:
+        reference: `(n_nodes, 2)` px, NaN = not seen.
+        detection: `(n_nodes, 2)` px, NaN = not seen.
+        n_reference: Number of nodes that a perfect match shares, ≥ 1.
+        sigma_px: σ, > 0.
+    """
+    total = 0.0
+    for node in range(reference.shape[0]):
+        dx = detection[node, 0] - reference[node, 0]
+        dy = detection[node, 1] - reference[node, 1]
+        if not math.isnan(dx):
+            total += math.exp(-(dx * dx + dy * dy) / (2.0 * sigma_px * sigma_px))
+    return total / n_reference
+
+
+@compiled
+def pair_cost(
+    expected: NDArray[np.float64], detection: NDArray[np.float64], n_expected: int, sigma_px: float, gate_px: float
+) -> float:
+    """Return what it costs to call a detection the expected animal: 0 = perfect, up to 2, ∞ beyond the gate.
+
+    (1 − similarity) + distance / gate. The similarity tells animals apart in contact; the distance keeps the order
+    right where both are many σ away and all similarities are 0. The distance is that of the nodes seen in both poses,
+    or, without any, that of the two centres, which then gives the similarity too.
+
+    Args:
+        expected: `(n_nodes, 2)` px, the animal's last pose moved to where it is expected.
+        detection: `(n_nodes, 2)` px, at least one node seen.
+        n_expected: Number of nodes seen in `expected`, ≥ 1.
+        sigma_px: Width of the similarity's kernel, > 0.
+        gate_px: The farthest that the animal can be from where it is expected, > 0.
+    """
+    dx, dy = displacement(expected, detection)
+    overlap = not math.isnan(dx)
+    if not overlap:
+        expected_x, expected_y = pose_centre(expected)
+        x, y = pose_centre(detection)
+        dx, dy = x - expected_x, y - expected_y
+    distance = math.hypot(dx, dy)
+    if distance > gate_px:
+        return np.inf
+    if overlap:
+        similarity = keypoint_similarity(expected, detection, n_expected, sigma_px)
+    else:
+        similarity = math.exp(-(distance * distance) / (2.0 * sigma_px * sigma_px))
+    return 1.0 - similarity + distance / gate_px

@@ -1,0 +1,383 @@
+"""What a stimulator does, as a pure state machine: frames and a µs clock in, answers and pin edges out.
+
+The simulated trigger runs it, and it is the reference for the firmware: whole-number arithmetic, no allocation that
+grows, nothing that an Arduino Uno could not do.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from triggers import wire
+from triggers.wire import EndReason, RefusalReason
+
+_LEAK_MS = 128  # The estimate of the host's clock gives way by 1 ms in 128 ms: a ceramic resonator is 0.5 % off.
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """What is compiled into a device: its name and the caps that a host may lower and never raise.
+
+    Attributes:
+        name: Up to 16 ASCII characters.
+        firmware: Version, (major, minor).
+        n_channels: Outputs, 1–16.
+        max_on_us: Longest unbroken on-time, µs.
+        max_duty_permille: Largest share of time that a channel is on, ‰.
+        duty_window_ms: Over which that share is reckoned, ms.
+        dead_man_ms: Everything off this long after the last valid frame, ms.
+    """
+
+    name: str = "simulated"
+    firmware: tuple[int, int] = (1, 0)
+    n_channels: int = 8
+    max_on_us: int = 10_000_000
+    max_duty_permille: int = 1000
+    duty_window_ms: int = 10_000
+    dead_man_ms: int = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One change of one output.
+
+    Attributes:
+        device_us: Device clock, µs.
+        channel: Output.
+        on: True for a rising edge.
+        intensity: 0–65535 while on, 0 when off.
+        command_id: The command that caused it.
+    """
+
+    device_us: int
+    channel: int
+    on: bool
+    intensity: int
+    command_id: int
+
+
+@dataclass(slots=True)
+class _Train:
+    """A pulse or train under way; an unbroken pulse is a train of one whose width and period are its duration."""
+
+    command_id: int
+    channel: int
+    intensity: int
+    end_us: int
+    period_us: int
+    width_us: int
+    on: bool
+    rise_us: int
+    next_us: int  # When something is to happen next.
+
+
+class Device:
+    """A stimulator: pulse trains, caps, refusal of expired commands, and a dead-man switch.
+
+    Call `receive` when bytes have come in and `advance` when `next_due_us` has come; both return the bytes to send
+    back. Times never go backwards.
+
+    Args:
+        spec: Name and caps.
+        on_edge: Called with every change of an output, in order.
+        on_command: Called with every valid frame of a host and the device's time, µs, before it is acted on.
+    """
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        on_edge: Callable[[Edge], None],
+        on_command: Callable[[wire.HostMessage, int], None],
+    ) -> None:
+        self._spec = spec
+        self._on_edge = on_edge
+        self._on_command = on_command
+        self._parser = wire.Parser()
+        self._trains: dict[int, _Train] = {}
+        self._out = bytearray()
+        self._greeted = False
+        self._alive_us = 0
+        self._clock = _HostClock()
+        self._max_on_us = spec.max_on_us
+        self._max_duty_permille = spec.max_duty_permille
+        self._dead_man_ms = spec.dead_man_ms
+        self._budgets = [_DutyBudget(spec.duty_window_ms) for _ in range(spec.n_channels)]
+
+    def boot(self) -> bytes:
+        """Return what a device sends once it has started."""
+        return wire.encode(wire.Boot(0))
+
+    @property
+    def outputs(self) -> int:
+        """Bit n is set while channel n runs a pulse or train."""
+        return sum(1 << channel for channel in self._trains)
+
+    @property
+    def next_due_us(self) -> int | None:
+        """When `advance` is to be called next, µs, or None while every output is idle."""
+        if not self._trains:
+            return None
+        return min(self._dead_us, *(train.next_us for train in self._trains.values()))
+
+    def advance(self, now_us: int) -> bytes:
+        """Carry out everything that is due by `now_us`, in order."""
+        while (due_us := self.next_due_us) is not None and due_us <= now_us:
+            if due_us == self._dead_us:
+                self._end_all(due_us, EndReason.DEAD_MAN)
+                break
+            self._step(min(self._trains.values(), key=lambda train: train.next_us))
+        return self._take_out()
+
+    def receive(self, data: bytes, now_us: int) -> bytes:
+        """Take bytes that came in and act on the frames that they complete."""
+        messages = self._parser.feed(data)
+        if messages:
+            self._alive_us = now_us
+        answers = self.advance(now_us)
+        for message in messages:
+            self._handle(message, now_us)
+        return answers + self._take_out()
+
+    @property
+    def _dead_us(self) -> int:
+        return self._alive_us + self._dead_man_ms * 1000
+
+    def _take_out(self) -> bytes:
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def _send(self, message: wire.DeviceMessage) -> None:
+        self._out += wire.encode(message)
+
+    # --- commands ---
+
+    def _handle(self, message: wire.Message | wire.OtherVersion, now_us: int) -> None:
+        match message:
+            case wire.OtherVersion():
+                self._send(self._identity(0))  # Its header tells the host which version is spoken here.
+                return
+            case wire.Boot() | wire.Identity() | wire.Ack() | wire.Refused() | wire.Done():
+                return  # An echo.
+        self._on_command(message, now_us)
+        match message:
+            case wire.Hello():
+                self._begin(message, now_us)
+                self._send(self._identity(message.id))
+            case wire.Limits():
+                self._lower(message, now_us)
+                self._send(self._identity(message.id))
+            case wire.PulseTrain():
+                reason = self._why_not(message, now_us)
+                if reason is not None:
+                    self._refuse(message, reason, now_us)
+                    return
+                self._start(message, now_us)
+                self._acknowledge(message, now_us)
+            case wire.Stop():
+                if message.channel >= self._spec.n_channels:
+                    self._refuse(message, RefusalReason.BAD_CHANNEL, now_us)
+                    return
+                self._end(message.channel, now_us, EndReason.STOPPED)
+                self._acknowledge(message, now_us)
+            case wire.AllOff():
+                self._end_all(now_us, EndReason.ALL_OFF)
+                self._acknowledge(message, now_us)
+            case wire.Heartbeat():
+                self._clock.observe(message.host_ms, now_us // 1000)
+                self._acknowledge(message, now_us)
+
+    def _identity(self, identifier: int) -> wire.Identity:
+        spec = self._spec
+        return wire.Identity(
+            identifier,
+            *spec.firmware,
+            n_channels=spec.n_channels,
+            max_on_us=self._max_on_us,
+            max_duty_permille=self._max_duty_permille,
+            duty_window_ms=spec.duty_window_ms,
+            dead_man_ms=self._dead_man_ms,
+            name=spec.name,
+        )
+
+    def _acknowledge(self, message: wire.HostMessage, now_us: int) -> None:
+        self._send(wire.Ack(message.id, message.TYPE, self.outputs, now_us & wire.U32))
+
+    def _refuse(self, message: wire.HostMessage, reason: RefusalReason, now_us: int) -> None:
+        self._send(wire.Refused(message.id, message.TYPE, reason, now_us & wire.U32))
+
+    def _begin(self, hello: wire.Hello, now_us: int) -> None:
+        self._end_all(now_us, EndReason.ALL_OFF)
+        self._greeted = True
+        self._clock.start(hello.host_ms, now_us // 1000)
+        self._max_on_us = self._spec.max_on_us
+        self._dead_man_ms = self._spec.dead_man_ms
+        self._set_duty(self._spec.max_duty_permille, now_us)
+
+    def _lower(self, limits: wire.Limits, now_us: int) -> None:
+        self._max_on_us = min(self._max_on_us, limits.max_on_us)
+        self._dead_man_ms = min(self._dead_man_ms, limits.dead_man_ms)
+        self._set_duty(min(self._max_duty_permille, limits.max_duty_permille), now_us)
+
+    def _set_duty(self, permille: int, now_us: int) -> None:
+        self._max_duty_permille = permille
+        for budget in self._budgets:
+            budget.set_duty(permille, now_us)
+
+    def _why_not(self, pulse: wire.PulseTrain, now_us: int) -> RefusalReason | None:
+        """Return why a pulse must not start, or None if it may."""
+        if not self._greeted:
+            return RefusalReason.NO_HELLO
+        if pulse.channel >= self._spec.n_channels:
+            return RefusalReason.BAD_CHANNEL
+        if _is_malformed(pulse):
+            return RefusalReason.BAD_VALUE
+        if self._clock.is_past(pulse.expires_ms, now_us // 1000):
+            return RefusalReason.EXPIRED
+        if pulse.channel in self._trains:
+            return RefusalReason.BUSY
+        return self._exceeded_cap(pulse, now_us)
+
+    def _exceeded_cap(self, pulse: wire.PulseTrain, now_us: int) -> RefusalReason | None:
+        period_us, width_us = _shape(pulse)
+        if width_us > self._max_on_us:
+            return RefusalReason.MAX_ON
+        n_pulses = -(-pulse.duration_us // period_us)
+        if not self._budgets[pulse.channel].allows(n_pulses, period_us, width_us, now_us):
+            return RefusalReason.MAX_DUTY
+        return None
+
+    # --- outputs ---
+
+    def _start(self, pulse: wire.PulseTrain, now_us: int) -> None:
+        period_us, width_us = _shape(pulse)
+        train = self._trains[pulse.channel] = _Train(
+            command_id=pulse.id,
+            channel=pulse.channel,
+            intensity=pulse.intensity,
+            end_us=now_us + pulse.duration_us,
+            period_us=period_us,
+            width_us=width_us,
+            on=False,
+            rise_us=now_us,
+            next_us=now_us,
+        )
+        self._rise(train, now_us)
+
+    def _step(self, train: _Train) -> None:
+        """Carry out what is next for one channel: an edge, or the end."""
+        now_us = train.next_us
+        if now_us >= train.end_us:
+            self._end(train.channel, now_us, EndReason.FINISHED)
+        elif train.on:
+            self._fall(train, now_us)
+            train.next_us = min(train.rise_us + train.period_us, train.end_us)
+        else:
+            self._rise(train, now_us)
+
+    def _rise(self, train: _Train, now_us: int) -> None:
+        train.on = True
+        train.rise_us = now_us
+        train.next_us = min(now_us + train.width_us, train.end_us)
+        self._budgets[train.channel].switch(True, now_us)
+        self._on_edge(Edge(now_us, train.channel, True, train.intensity, train.command_id))
+
+    def _fall(self, train: _Train, now_us: int) -> None:
+        train.on = False
+        self._budgets[train.channel].switch(False, now_us)
+        self._on_edge(Edge(now_us, train.channel, False, 0, train.command_id))
+
+    def _end(self, channel: int, now_us: int, reason: EndReason) -> None:
+        train = self._trains.pop(channel, None)
+        if train is None:
+            return
+        if train.on:
+            self._fall(train, now_us)
+        self._send(wire.Done(train.command_id, reason, now_us & wire.U32))
+
+    def _end_all(self, now_us: int, reason: EndReason) -> None:
+        for channel in sorted(self._trains):
+            self._end(channel, now_us, reason)
+
+
+def _is_malformed(pulse: wire.PulseTrain) -> bool:
+    """Return whether the times contradict one another."""
+    if pulse.duration_us == 0:
+        return True
+    if pulse.period_us == 0:
+        return pulse.width_us != 0
+    return not 0 < pulse.width_us < pulse.period_us
+
+
+def _shape(pulse: wire.PulseTrain) -> tuple[int, int]:
+    """Return period and width, µs, none longer than the whole."""
+    if pulse.period_us == 0:
+        return pulse.duration_us, pulse.duration_us
+    return pulse.period_us, min(pulse.width_us, pulse.duration_us)
+
+
+class _HostClock:
+    """Where the host's clock stands, so that a command that waited in a buffer is known to be old.
+
+    The smallest difference between the two clocks belongs to the frame that travelled fastest; what arrives with a
+    larger one was under way for longer. The estimate gives way slowly, so that a host clock that runs slower than the
+    device's is followed.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ms = 0
+        self._leaked_ms = 0
+
+    def start(self, host_ms: int, device_ms: int) -> None:
+        """Begin with one frame of the host."""
+        self._offset_ms = (device_ms - host_ms) & wire.U32
+        self._leaked_ms = host_ms
+
+    def observe(self, host_ms: int, device_ms: int) -> None:
+        """Learn from another frame of the host."""
+        leak = max(0, wire.signed_difference(host_ms, self._leaked_ms)) // _LEAK_MS
+        self._leaked_ms = (self._leaked_ms + leak * _LEAK_MS) & wire.U32
+        self._offset_ms = (self._offset_ms + leak) & wire.U32
+        if wire.signed_difference(device_ms - host_ms, self._offset_ms) < 0:
+            self._offset_ms = (device_ms - host_ms) & wire.U32
+
+    def is_past(self, host_ms: int, device_ms: int) -> bool:
+        """Return whether the host's clock has passed `host_ms`."""
+        return wire.signed_difference(device_ms - self._offset_ms, host_ms) > 0
+
+
+class _DutyBudget:
+    """Keeps a channel's on-time in any T ms below `duty * (T + window)`.
+
+    A bucket of on-time that fills at the rate `duty` and empties while the channel is on. Credit is kept in µs of
+    on-time times 1000, so that ‰ stay whole numbers.
+    """
+
+    def __init__(self, window_ms: int) -> None:
+        self._window_us = window_ms * 1000
+        self._permille = 1000
+        self._credit = self._window_us * 1000
+        self._on = False
+        self._reckoned_us = 0
+
+    def set_duty(self, permille: int, now_us: int) -> None:
+        """Change the largest share of time that the channel may be on, ‰."""
+        self._reckon(now_us)
+        self._permille = permille
+        self._credit = min(self._credit, self._window_us * permille)
+
+    def allows(self, n_pulses: int, period_us: int, width_us: int, now_us: int) -> bool:
+        """Return whether neither the first nor the last pulse of a train would overdraw; none between can."""
+        self._reckon(now_us)
+        first = self._credit + self._permille * width_us
+        last = first + self._permille * (n_pulses - 1) * period_us
+        return width_us * 1000 <= first and n_pulses * width_us * 1000 <= last
+
+    def switch(self, on: bool, now_us: int) -> None:
+        """Note that the channel goes on or off."""
+        self._reckon(now_us)
+        self._on = on
+
+    def _reckon(self, now_us: int) -> None:
+        rate = self._permille - (1000 if self._on else 0)
+        self._credit = min(self._credit + (now_us - self._reckoned_us) * rate, self._window_us * self._permille)
+        self._reckoned_us = now_us

@@ -1,0 +1,359 @@
+"""Driver `serial`: a microcontroller that speaks the protocol of `triggers.wire`."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from triggers import wire
+from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
+from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
+from triggers.pulse import Pulse
+from triggers.serial_port import SerialPort
+
+_HELLO_EVERY_S = 0.25
+_CLOSE_WAIT_S = 0.03
+
+_REFUSALS: dict[int, str] = {
+    wire.RefusalReason.NO_HELLO: "the device restarted and was not greeted since",
+    wire.RefusalReason.EXPIRED: "the command came too late",
+    wire.RefusalReason.BUSY: "the channel is still busy with an earlier pulse",
+    wire.RefusalReason.BAD_CHANNEL: "the device has no such channel",
+    wire.RefusalReason.BAD_VALUE: "the pulse's times contradict one another",
+    wire.RefusalReason.MAX_ON: "the pulse is longer than the device's longest on-time",
+    wire.RefusalReason.MAX_DUTY: "the pulse would exceed the device's share of on-time",
+}
+_ENDS_AS_ASKED = {wire.EndReason.FINISHED, wire.EndReason.STOPPED, wire.EndReason.ALL_OFF}
+
+
+class SerialOptions(BaseModel):
+    """Settings of driver `serial`.
+
+    Attributes:
+        port: Device file; a name from `/dev/serial/by-id` stays the same when cables are moved.
+        baud_rate: Bits a second, as in the firmware.
+        heartbeat_ms: A sign of life is sent this often, ms; at most half of the device's dead-man time.
+        ack_timeout_ms: An answer later than this is a fault, ms.
+        boot_wait_s: How long the device may take to answer after the port was opened, s; an Arduino Uno restarts then.
+        max_on_ms: Lowers the device's longest unbroken on-time, ms.
+        max_duty: Lowers the share of time that a channel may be on, 0–1.
+        dead_man_ms: Lowers the time after which the device switches off by itself, ms.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    port: str = Field(min_length=1)
+    baud_rate: int = Field(default=115_200, ge=1200)
+    heartbeat_ms: int = Field(default=20, ge=1, le=10_000)
+    ack_timeout_ms: int = Field(default=100, ge=1, le=10_000)
+    boot_wait_s: float = Field(default=3.0, gt=0.0, le=30.0)
+    max_on_ms: int | None = Field(default=None, ge=1, le=3_600_000)
+    max_duty: float | None = Field(default=None, gt=0.0, le=1.0)
+    dead_man_ms: int | None = Field(default=None, ge=1, le=0xFFFF)
+
+
+class SerialTrigger(Trigger):
+    """A stimulator on a serial port.
+
+    Args:
+        options: Settings.
+        now_ns: Host monotonic clock, ns.
+    """
+
+    Options: ClassVar[type[BaseModel]] = SerialOptions
+
+    def __init__(self, options: SerialOptions, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._options = options
+        self._now_ns = now_ns
+        self._port: SerialPort | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget everything about an earlier session."""
+        self._parser = wire.Parser()
+        self._last_id = 0
+        self._failure: str | None = None
+        self._events: list[TriggerEvent] = []
+        self._pending: dict[tuple[int, int], int] = {}  # (type, id) of commands not yet answered → sent_ns, in order.
+        self._beat_ns = 0
+        self._unanswered_ns: int | None = None  # When the oldest heartbeat since the last answer was sent.
+        self._silent = False
+        self._device_us: int | None = None
+
+    # --- opening ---
+
+    def open(self) -> TriggerInfo:
+        """Open and lock the port, greet the device, lower its limits. May take `boot_wait_s`."""
+        if self._port is not None:
+            raise TriggerNotOpenError(f"serial {self._options.port}: already open here; close it first")
+        self._begin()
+        port = SerialPort(self._options.port, self._options.baud_rate)
+        try:
+            identity = self._greet(port)
+        except (TriggerFailedError, TriggerTimeoutError) as error:
+            port.close()
+            raise TriggerNotOpenError(str(error)) from error
+        except BaseException:
+            port.close()
+            raise
+        self._port = port
+        self._beat(self._now_ns())
+        return TriggerInfo(
+            driver="serial",
+            address=self._options.port,
+            device={
+                "name": identity.name,
+                "firmware": f"{identity.firmware_major}.{identity.firmware_minor}",
+                "protocol": wire.PROTOCOL_VERSION,
+                "n_channels": identity.n_channels,
+                "max_on_us": identity.max_on_us,
+                "max_duty": identity.max_duty_permille / 1000,
+                "duty_window_ms": identity.duty_window_ms,
+            },
+            acknowledges=True,
+            dead_man_ms=identity.dead_man_ms,
+        )
+
+    def _greet(self, port: SerialPort) -> wire.Identity:
+        options = self._options
+        identity = self._ask(port, lambda: wire.Hello(self._next_id(), self._host_ms()))
+        if (options.max_on_ms, options.max_duty, options.dead_man_ms) != (None, None, None):
+            limits = wire.Limits(
+                self._next_id(),
+                max_on_us=wire.U32 if options.max_on_ms is None else options.max_on_ms * 1000,
+                max_duty_permille=1000 if options.max_duty is None else int(options.max_duty * 1000),
+                dead_man_ms=0xFFFF if options.dead_man_ms is None else options.dead_man_ms,
+            )
+            identity = self._ask(port, lambda: limits)
+        if 2 * options.heartbeat_ms > identity.dead_man_ms:
+            raise TriggerNotOpenError(
+                f"serial {port.path}: expected heartbeat_ms of at most half the device's dead-man time of "
+                f"{identity.dead_man_ms} ms, got {options.heartbeat_ms} ms; it would switch off between two heartbeats"
+            )
+        return identity
+
+    def _ask(self, port: SerialPort, question: Callable[[], wire.Hello | wire.Limits]) -> wire.Identity:
+        """Ask until the device says what it is; while it starts it hears nothing."""
+        n_bytes = 0
+        asked: set[int] = set()
+        ask_again_s = 0.0
+        deadline_s = time.monotonic() + self._options.boot_wait_s
+        while (now_s := time.monotonic()) < deadline_s:
+            if now_s >= ask_again_s:
+                message = question()
+                asked.add(message.id)
+                port.write(wire.encode(message))
+                ask_again_s = now_s + _HELLO_EVERY_S
+            port.wait(min(0.02, deadline_s - now_s))
+            data = port.read()
+            n_bytes += len(data)
+            for answer in self._parser.feed(data):
+                if isinstance(answer, wire.OtherVersion):
+                    raise TriggerNotOpenError(
+                        f"serial {port.path}: expected protocol version {wire.PROTOCOL_VERSION}, got version "
+                        f"{answer.version}; put the firmware of this release on the device"
+                    )
+                if isinstance(answer, wire.Boot):
+                    ask_again_s = 0.0
+                elif isinstance(answer, wire.Identity) and answer.id in asked:
+                    return answer
+        raise TriggerNotOpenError(
+            f"serial {port.path}: expected an answer within {self._options.boot_wait_s:g} s, got {n_bytes} bytes that "
+            f"make no sense; is our firmware on the device, and is its baud rate {self._options.baud_rate}?"
+        )
+
+    # --- commands ---
+
+    def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
+        """Send one pulse command and return at once; its answer comes from `poll`."""
+        sent_ns = self._command(
+            wire.PulseTrain(
+                command_id,
+                channel=pulse.channel,
+                intensity=round(pulse.intensity * wire.FULL_INTENSITY),
+                duration_us=pulse.duration_us,
+                **_train_times(pulse),
+                expires_ms=expires_ns // 1_000_000 & wire.U32,
+            )
+        )
+        return FireReceipt(command_id, sent_ns)
+
+    def stop(self, channel: int) -> None:
+        """Switch one channel off now; a missing answer is a fault."""
+        self._command(wire.Stop(self._next_id(), channel))
+
+    def all_off(self) -> None:
+        """Switch every output off now, ahead of anything that still waits in the port's buffer."""
+        if self._port is None:
+            return
+        message = wire.AllOff(self._next_id())
+        try:
+            try:
+                self._write(self._port, message)
+            except TriggerTimeoutError:
+                self._port.drop_output()
+                self._write(self._port, message)
+        except (TriggerFailedError, TriggerTimeoutError):
+            return  # `poll` reports it; the device's dead-man switch does the rest.
+        self._pending[message.TYPE, message.id] = self._now_ns()
+
+    def close(self) -> None:
+        """Switch every output off, wait a moment for the answer, release the port."""
+        if self._port is None:
+            return
+        self.all_off()
+        deadline_s = time.monotonic() + _CLOSE_WAIT_S
+        while self._failure is None and self._has_pending(wire.AllOff.TYPE) and time.monotonic() < deadline_s:
+            self._port.wait(0.005)
+            self._read(self._port)
+        self._port.close()
+        self._port = None
+
+    def _has_pending(self, kind: int) -> bool:
+        return any(pending_kind == kind for pending_kind, _ in self._pending)
+
+    def _command(self, message: wire.PulseTrain | wire.Stop) -> int:
+        """Send a command that is to be answered; return when it was sent, ns."""
+        if self._port is None:
+            raise TriggerFailedError(f"serial {self._options.port}: not open; open it first")
+        if self._failure is not None:
+            raise TriggerFailedError(self._failure)
+        self._write(self._port, message)
+        sent_ns = self._now_ns()
+        self._pending[message.TYPE, message.id] = sent_ns
+        return sent_ns
+
+    def _write(self, port: SerialPort, message: wire.HostMessage) -> None:
+        try:
+            port.write(wire.encode(message))
+        except TriggerFailedError as error:
+            self._fail(str(error))
+            raise
+
+    # --- what comes back ---
+
+    def poll(self) -> tuple[TriggerEvent, ...]:
+        """Read what the device reported, send the heartbeat if one is due, and return at once."""
+        if self._port is not None and self._failure is None:
+            self._read(self._port)
+            now_ns = self._now_ns()
+            self._check_overdue(now_ns)
+            if now_ns - self._beat_ns >= self._options.heartbeat_ms * 1_000_000:
+                self._beat(now_ns)
+        events = tuple(self._events)
+        self._events.clear()
+        return events
+
+    def _read(self, port: SerialPort) -> None:
+        try:
+            data = port.read()
+        except TriggerFailedError as error:
+            self._fail(str(error))
+            return
+        if data:
+            self._handle_all(self._parser.feed(data), self._now_ns())
+
+    def _handle_all(self, messages: Iterable[wire.Message | wire.OtherVersion], now_ns: int) -> None:
+        for message in messages:
+            self._unanswered_ns = None
+            self._silent = False
+            match message:
+                case wire.Ack():
+                    self._on_ack(message, now_ns)
+                case wire.Refused():
+                    self._on_refused(message, now_ns)
+                case wire.Done() if message.reason not in _ENDS_AS_ASKED:
+                    detail = f"serial {self._options.port}: {_end_text(message.reason)}"
+                    self._report("fault", message.id, now_ns, detail, message.device_us)
+                case wire.Boot():
+                    self._fail(
+                        f"serial {self._options.port}: the device restarted by itself, its outputs are off; "
+                        "look for a loose cable or a weak supply, then start again"
+                    )
+                case _:
+                    pass
+
+    def _on_ack(self, ack: wire.Ack, now_ns: int) -> None:
+        in_time = self._pending.pop((ack.answered, ack.id), None) is not None
+        if ack.answered == wire.PulseTrain.TYPE:
+            self._report("ack", ack.id, now_ns, "" if in_time else "after the time-out", ack.device_us)
+        else:
+            self._unwrap(ack.device_us)
+
+    def _on_refused(self, refused: wire.Refused, now_ns: int) -> None:
+        self._pending.pop((refused.answered, refused.id), None)
+        command_id = refused.id if refused.answered == wire.PulseTrain.TYPE else None
+        detail = f"serial {self._options.port}: {_REFUSALS.get(refused.reason, f'refused, reason {refused.reason}')}"
+        self._report("refused", command_id, now_ns, detail, refused.device_us)
+
+    def _check_overdue(self, now_ns: int) -> None:
+        """Report every command, and a run of heartbeats once, that should have been answered by now."""
+        limit_ns = self._options.ack_timeout_ms * 1_000_000
+        late = f"within {self._options.ack_timeout_ms} ms"
+        while self._pending:
+            (kind, identifier), sent_ns = next(iter(self._pending.items()))
+            if now_ns - sent_ns <= limit_ns:
+                break
+            del self._pending[kind, identifier]
+            is_pulse = kind == wire.PulseTrain.TYPE
+            what = f"command {identifier}" if is_pulse else "the command to switch off"
+            detail = f"serial {self._options.port}: {what} was not answered {late}"
+            self._report("fault", identifier if is_pulse else None, now_ns, detail)
+        if self._unanswered_ns is not None and now_ns - self._unanswered_ns > limit_ns and not self._silent:
+            self._silent = True
+            detail = f"serial {self._options.port}: the device did not answer the heartbeat {late}"
+            self._report("fault", None, now_ns, detail)
+
+    def _beat(self, now_ns: int) -> None:
+        self._beat_ns = now_ns
+        if self._unanswered_ns is None:
+            self._unanswered_ns = now_ns
+        if self._port is not None:
+            with suppress(TriggerFailedError, TriggerTimeoutError):  # One is reported already, the other as silence.
+                self._write(self._port, wire.Heartbeat(self._next_id(), self._host_ms()))
+
+    def _report(
+        self,
+        kind: Literal["ack", "refused", "fault"],
+        command_id: int | None,
+        now_ns: int,
+        detail: str,
+        device_us: int | None = None,
+    ) -> None:
+        unwrapped_us = None if device_us is None else self._unwrap(device_us)
+        self._events.append(TriggerEvent(kind, command_id, now_ns, unwrapped_us, detail))
+
+    def _fail(self, why: str) -> None:
+        """From here on nothing can be fired; reported once."""
+        if self._failure is None:
+            self._failure = why
+            self._report("fault", None, self._now_ns(), why)
+
+    def _unwrap(self, device_us: int) -> int:
+        """Return the device's clock without its overflow every 71 minutes, µs."""
+        last_us = device_us if self._device_us is None else self._device_us
+        self._device_us = last_us + wire.signed_difference(device_us, last_us)
+        return self._device_us
+
+    def _next_id(self) -> int:
+        self._last_id = (self._last_id + 1) & wire.U32
+        return self._last_id
+
+    def _host_ms(self) -> int:
+        return self._now_ns() // 1_000_000 & wire.U32
+
+
+def _train_times(pulse: Pulse) -> dict[str, int]:
+    """Return period and width in whole µs; a period above 2³² µs is longer than any pulse."""
+    if pulse.train_hz is None or pulse.width_us is None:
+        return {"period_us": 0, "width_us": 0}
+    period_us = max(round(min(1e6 / pulse.train_hz, wire.U32)), pulse.width_us + 1)
+    return {"period_us": period_us, "width_us": pulse.width_us}
+
+
+def _end_text(reason: int) -> str:
+    if reason == wire.EndReason.DEAD_MAN:
+        return "the device heard nothing for its dead-man time and switched everything off"
+    return f"the device cut the pulse, reason {reason}"

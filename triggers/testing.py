@@ -1,0 +1,110 @@
+"""The contract of a trigger, as one function to run against any driver."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
+from triggers.errors import TriggerFailedError
+from triggers.pulse import Pulse
+
+_N_CALLS = 5
+_PULSE = Pulse(channel=0, duration_us=2_000)
+_EXPIRY_NS = 10_000_000_000
+
+
+def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: float = 0.05) -> TriggerInfo:
+    """Open a trigger, fire a few 2 ms pulses on channel 0, stop, close it, and return what it said of itself.
+
+    Args:
+        trigger: Not yet open; ends closed. What is connected to it will go on and off.
+        answer_wait_s: How long an acknowledgement may take, s.
+        max_block_s: No call but `open` and `close` may typically (median of a few) block longer, s; `close` may take
+            four times as long.
+
+    Raises:
+        AssertionError: The driver breaks the contract; the message says where.
+        TriggerError: It cannot be opened.
+    """
+    info = trigger.open()
+    _expect(bool(info.driver), "open: expected the driver's name, got none")
+    try:
+        events = _check_fire(trigger, info, answer_wait_s, max_block_s)
+        _check_quick("stop", max_block_s, [_duration_s(lambda: trigger.stop(0)) for _ in range(_N_CALLS)])
+        _check_quick("all_off", max_block_s, [_duration_s(trigger.all_off) for _ in range(_N_CALLS)])
+        for _ in range(100):
+            events += trigger.poll()
+            time.sleep(0.001)
+        faults = [event.detail for event in events if event.kind == "fault"]
+        _expect(not faults, f"poll: expected no fault, got {faults}")
+    finally:
+        close_s = _duration_s(trigger.close)
+    _check_quick("close", 4 * max_block_s, [close_s])
+    _check_closed(trigger)
+    return info
+
+
+def _check_fire(trigger: Trigger, info: TriggerInfo, answer_wait_s: float, max_block_s: float) -> list[TriggerEvent]:
+    """Fire one pulse after the other, each once the one before is acknowledged and over."""
+    durations_s = []
+    all_events = []
+    for command_id in range(1, _N_CALLS + 1):
+        expires_ns = time.monotonic_ns() + _EXPIRY_NS
+        started_s = time.perf_counter()
+        receipt = trigger.fire(_PULSE, command_id, expires_ns)
+        durations_s.append(time.perf_counter() - started_s)
+        _expect(receipt.command_id == command_id, f"fire: expected a receipt for {command_id}, got {receipt}")
+        events = _wait_for_answer(trigger, receipt, answer_wait_s if info.acknowledges else 0.02)
+        kinds = [event.kind for event in events if event.command_id == command_id]
+        if receipt.acked_ns is not None:
+            kinds.append("ack")
+        expected = ["ack"] if info.acknowledges else []
+        _expect(kinds == expected, f"poll: expected for command {command_id} the events {expected}, got {events}")
+        all_events += events
+        time.sleep(2 * _PULSE.duration_us / 1e6)
+    _check_quick("fire", max_block_s, durations_s)
+    return all_events
+
+
+def _wait_for_answer(trigger: Trigger, receipt: FireReceipt, wait_s: float) -> list[TriggerEvent]:
+    events: list[TriggerEvent] = []
+    deadline_s = time.monotonic() + wait_s
+    while receipt.acked_ns is None and time.monotonic() < deadline_s:
+        events += trigger.poll()
+        if any(event.command_id == receipt.command_id for event in events):
+            break
+        time.sleep(0.001)
+    return events
+
+
+def _check_closed(trigger: Trigger) -> None:
+    trigger.close()
+    trigger.all_off()
+    _expect(trigger.poll() == (), "poll after close: expected nothing")
+    expires_ns = time.monotonic_ns() + _EXPIRY_NS
+    calls: dict[str, Callable[[], object]] = {
+        "fire": lambda: trigger.fire(_PULSE, 1, expires_ns),
+        "stop": lambda: trigger.stop(0),
+    }
+    for name, call in calls.items():
+        try:
+            call()
+        except TriggerFailedError:
+            continue
+        raise AssertionError(f"{name} after close: expected TriggerFailedError, got none")
+
+
+def _duration_s(call: Callable[[], None]) -> float:
+    started_s = time.perf_counter()
+    call()
+    return time.perf_counter() - started_s
+
+
+def _check_quick(what: str, limit_s: float, durations_s: list[float]) -> None:
+    typical_s = statistics.median(durations_s)
+    _expect(typical_s <= limit_s, f"{what}: expected to return within {limit_s:g} s, took {typical_s:.3f} s")
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
