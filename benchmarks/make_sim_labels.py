@@ -31,7 +31,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     n_held_out = arguments.frames // 5
     truth = write_video(arguments.out / "sim.mkv", labelled_frames(arguments.frames, arguments.frames - n_held_out))
-    write_labels(arguments.out / "sim.slp", Path("sim.mkv"), truth)
+    write_labels(arguments.out / "sim.slp", "sim.mkv", truth)
     print(f"{arguments.out}: {len(truth)} frames; held_out = [{len(truth) - n_held_out}, {len(truth) - 1}]")
 
 
@@ -55,9 +55,11 @@ def _varied(seed: int) -> SimOptions:
     )
 
 
-def write_video(path: Path, frames: Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
+def write_video(
+    path: Path, frames: Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]
+) -> list[NDArray[np.float32]]:
     """Encode the images without loss and return the poses."""
-    truth = []
+    truth: list[NDArray[np.float32]] = []
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=Fraction(50))
         stream.pix_fmt = "gray"
@@ -70,7 +72,7 @@ def write_video(path: Path, frames: Iterator[tuple[NDArray[np.uint8], NDArray[np
     return truth
 
 
-def write_labels(path: Path, video: Path, truth: list[NDArray[np.float32]]) -> None:
+def write_labels(path: Path, video: str, truth: list[NDArray[np.float32]]) -> None:
     """Write the visible animals of every frame as user instances."""
     skeleton = sleap_io.Skeleton(
         nodes=list(NODE_NAMES),
@@ -78,7 +80,7 @@ def write_labels(path: Path, video: Path, truth: list[NDArray[np.float32]]) -> N
         symmetries=[{NODE_NAMES[a], NODE_NAMES[b]} for a, b in SYMMETRIES],
         name="insect",
     )
-    film = sleap_io.Video(filename=str(video), open_backend=False)
+    film = sleap_io.Video(filename=video, open_backend=False)
     frames = [
         sleap_io.LabeledFrame(
             video=film,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import ModelNotOpenError
-from models.export.graph import max_stride
+from models.export.graph import input_channels, max_stride
 from models.export.top_down import export_top_down
 from models.sources.sleap import CONFIG_FILE, WEIGHTS_FILE, Kind, SleapModel, read_sleap_model
 from models.spec import ModelSpec, sha256_of
@@ -33,7 +33,7 @@ class Imported:
 def import_sleap(
     folders: Sequence[Path],
     out: Path,
-    image_shape: Sequence[int],
+    image_shape: Sequence[int] | None = None,
     *,
     sleap_compat: bool = False,
     max_instances: int = 2,
@@ -44,7 +44,8 @@ def import_sleap(
     Args:
         folders: The folder of the centroid model and that of the centred-instance model, in any order.
         out: The folder to write.
-        image_shape: `(height, width)` or `(height, width, 3)` of the camera's image, px.
+        image_shape: `(height, width)` or `(height, width, 3)` of the camera's image, px; None = what the centroid model
+            was trained at.
         sleap_compat: Reproduce SLEAP 1.4.1's points, with their bias of −0.5 px in x and in y, instead of true ones.
         max_instances: The most animals that are ever reported.
         peak_threshold: A confidence below this is not a detection.
@@ -60,7 +61,7 @@ def import_sleap(
         instance.network,
         out,
         skeleton=instance.skeleton,
-        image_shape=image_shape,
+        image_shape=image_shape or _trained_shape(centroid),
         crop_size_px=_crop_size_px(instance),
         detector_scale=centroid.input_scale,
         instance_scale=instance.input_scale,
@@ -92,6 +93,14 @@ def _pair(found: Sequence[SleapModel]) -> tuple[SleapModel, SleapModel]:
         )
     centroid, instance = sorted(found, key=lambda model: model.kind != "centroid")
     return centroid, instance
+
+
+def _trained_shape(centroid: SleapModel) -> tuple[int, ...]:
+    if centroid.image_size is None:
+        raise ModelNotOpenError(
+            f"{centroid.folder}: the model does not say at what image size it was trained: give the camera's size"
+        )
+    return centroid.image_size if input_channels(centroid.network) == 1 else (*centroid.image_size, 3)
 
 
 def _crop_size_px(instance: SleapModel) -> int:

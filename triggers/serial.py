@@ -15,6 +15,7 @@ from triggers.serial_port import SerialPort
 
 _HELLO_EVERY_S = 0.25
 _CLOSE_WAIT_S = 0.03
+_MAX_EXPIRY_NS = 2**30 * 1_000_000  # Half of what a 32-bit count of ms can tell from the past.
 
 _REFUSALS: dict[int, str] = {
     wire.RefusalReason.NO_HELLO: "the device restarted and was not greeted since",
@@ -168,6 +169,7 @@ class SerialTrigger(Trigger):
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
         """Send one pulse command and return at once; its answer comes from `poll`."""
+        expires_ns = min(expires_ns, self._now_ns() + _MAX_EXPIRY_NS)
         sent_ns = self._command(
             wire.PulseTrain(
                 command_id,

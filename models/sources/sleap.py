@@ -35,6 +35,7 @@ class SleapModel:
         pad_to_stride: The scaled image is padded to a multiple of this.
         anchor: The node that crops are centred on, or None for the middle of the bounding box.
         crop_size: Side of the crops, px of the *scaled* image, or None for a model that sees the whole image.
+        image_size: `(height, width)` of the images that it was trained at, px, or None where any would do.
         target_size: `(height, width)` to which SLEAP brings every image before anything else, px, or None.
         version: SLEAP's version, or None in old files.
     """
@@ -47,6 +48,7 @@ class SleapModel:
     pad_to_stride: int
     anchor: str | None
     crop_size: int | None
+    image_size: tuple[int, int] | None
     target_size: tuple[int, int] | None
     version: str | None
 
@@ -69,6 +71,8 @@ def read_sleap_model(folder: Path) -> SleapModel:
     anchor = maps.get("anchor_part", str) or config.get("data.instance_cropping.center_on_part", str)
     crop_size = config.get("data.instance_cropping.crop_size", int) or input_size[0] or None
     skeleton = _in_map_order(config, _skeleton(config), maps.get("part_names", list))
+    input_scale = config.get("data.preprocessing.input_scaling", float) or 1.0
+    target_size = _target_size(config)
     if anchor is not None and anchor not in skeleton.nodes:
         raise ModelNotOpenError(f"{path}: anchor: expected one of {', '.join(skeleton.nodes)}, got {anchor}")
     if cropped and crop_size is None:
@@ -78,11 +82,12 @@ def read_sleap_model(folder: Path) -> SleapModel:
         kind=kind,
         network=network,
         skeleton=skeleton,
-        input_scale=config.get("data.preprocessing.input_scaling", float) or 1.0,
+        input_scale=input_scale,
         pad_to_stride=config.get("data.preprocessing.pad_to_stride", int) or 1,
         anchor=anchor,
         crop_size=crop_size if cropped else None,
-        target_size=_target_size(config),
+        image_size=target_size or _unscaled(input_size, input_scale),
+        target_size=target_size,
         version=config.get("sleap_version", str),
     )
 
@@ -141,6 +146,10 @@ def _target_size(config: _Config) -> tuple[int, int] | None:
     height, width = (config.get(f"data.preprocessing.target_{side}", int) for side in ("height", "width"))
     wanted = config.get("data.preprocessing.resize_and_pad_to_target", bool)
     return None if wanted is False or height is None or width is None else (height, width)
+
+
+def _unscaled(input_size: tuple[int, int], scale: float) -> tuple[int, int] | None:
+    return (round(input_size[0] / scale), round(input_size[1] / scale)) if all(input_size) else None
 
 
 def _in_map_order(config: _Config, skeleton: Skeleton, part_names: list[str] | None) -> Skeleton:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from realtime.recording.errors import VideoWriteError
 
 # Matroska counts milliseconds, whatever the encoder is told.
-TICK_NS = 1_000_000
-KEYFRAME_INTERVAL_NS = 1_000_000_000
+_TICK_NS = 1_000_000
+_TIME_BASE = Fraction(1, 1000)
+_KEYFRAME_TICKS = 1000
 # Clusters of 100 ms, each handed to the system when it is full: what is lost with the process is at most one of them.
 _CONTAINER_OPTIONS = {"flush_packets": "1", "cluster_time_limit": "100"}
 
@@ -30,7 +31,7 @@ class VideoWriter:
 
     Attributes:
         n_frames: Images handed to the encoder.
-        pixel_format: What the encoder really uses; empty before the first image.
+        pixel_format: What the encoder really uses.
     """
 
     def __init__(
@@ -59,12 +60,11 @@ class VideoWriter:
             VideoWriteError: The file cannot be created, or the encoder is missing.
         """
         self.n_frames = 0
-        self.pixel_format = ""
         self._path = path
         self._format = "gray" if channels == 1 else "rgb24"
         self._first_ns = 0
         self._tick = -1
-        self._next_keyframe_ns = 0
+        self._next_keyframe_tick = 0
         self._closed = False
         quality = {"qp": "0"} if mode == "lossless" else {"crf": str(crf)}
         try:
@@ -74,13 +74,17 @@ class VideoWriter:
                 # Keyframes come by time, not by count: the frame rate is the camera's affair.
                 options={"preset": "ultrafast", "tune": "zerolatency", "g": "100000", "forced-idr": "1", **quality},
             )
-        except (OSError, ValueError) as error:
+            context = self._stream.codec_context
+            context.width, context.height, context.pix_fmt = width, height, self._format
+            context.color_range = ColorRange.JPEG
+            context.time_base = _TIME_BASE
+            context.thread_count = threads
+            self._container.start_encoding()
+        except av.FFmpegError as error:
+            raise VideoWriteError(f"{path}: could not create the video: {error.strerror}") from error
+        except ValueError as error:  # no such encoder
             raise VideoWriteError(f"{path}: could not create the video: {error}") from error
-        context = self._stream.codec_context
-        context.width, context.height, context.pix_fmt = width, height, self._format
-        context.color_range = ColorRange.JPEG
-        context.time_base = Fraction(1, 1000)
-        context.thread_count = threads
+        self.pixel_format = context.pix_fmt or ""
 
     def append(self, image: NDArray[np.uint8], timestamp_ns: int) -> None:
         """Encode one image.
@@ -94,14 +98,13 @@ class VideoWriter:
             VideoWriteError: The encoder failed or the disk is full.
         """
         if self.n_frames == 0:
-            self._first_ns = self._next_keyframe_ns = timestamp_ns
-        self._tick = max(self._tick + 1, (timestamp_ns - self._first_ns) // TICK_NS)
+            self._first_ns = timestamp_ns
+        self._tick = max(self._tick + 1, (timestamp_ns - self._first_ns) // _TICK_NS)
         frame = av.VideoFrame.from_ndarray(image, format=self._format)
-        frame.pts, frame.time_base = self._tick, Fraction(1, 1000)
-        frame.color_range = ColorRange.JPEG
-        if timestamp_ns >= self._next_keyframe_ns:
+        frame.pts, frame.time_base = self._tick, _TIME_BASE
+        if self._tick >= self._next_keyframe_tick:
             frame.pict_type = PictureType.I
-            self._next_keyframe_ns = timestamp_ns + KEYFRAME_INTERVAL_NS
+            self._next_keyframe_tick = self._tick + _KEYFRAME_TICKS
         self._encode(frame)
         self.n_frames += 1
 
@@ -120,13 +123,12 @@ class VideoWriter:
         finally:
             try:
                 self._container.close()
-            except OSError as error:
+            except av.FFmpegError as error:
                 raise VideoWriteError(f"{self._path}: could not end the video: {error.strerror}") from error
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except (OSError, ValueError) as error:
-            raise VideoWriteError(f"{self._path}: could not write frame {self.n_frames}: {error}") from error
-        self.pixel_format = self._stream.codec_context.pix_fmt or ""
+        except av.FFmpegError as error:
+            raise VideoWriteError(f"{self._path}: could not write frame {self.n_frames}: {error.strerror}") from error

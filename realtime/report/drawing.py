@@ -39,10 +39,12 @@ class Scale:
         return float(self(np.array([value]))[0])
 
     def ticks(self, n_ticks: int = 6) -> list[float]:
-        """Return round values inside the scale: powers of ten, or steps of 1, 2 or 5."""
+        """Return round values inside the scale: 1, 2 or 5 times powers of ten, or steps of that size."""
         if self.log:
-            exponents = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
-            return [10.0**exponent for exponent in exponents]
+            exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            factors = (1, 2, 5) if self.high / self.low < 200 else (1,)
+            ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+            return [tick for tick in ticks if self.low * (1 - 1e-9) <= tick <= self.high * (1 + 1e-9)]
         rough = max(self.high - self.low, 1e-12) / n_ticks
         power = 10.0 ** math.floor(math.log10(rough))
         step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -106,6 +108,13 @@ def curve(x: NDArray[np.float64], y: NDArray[np.float64], color: str, width: flo
 def tick_label(value: float) -> str:
     """Return a tick's number without superfluous digits."""
     return f"{value:.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.0e}"
+
+
+def time_ticks(scale: Scale) -> tuple[list[tuple[float, str]], str]:
+    """Return round times on a scale of seconds, each with its text, and the text's unit: s, or min for long sessions."""
+    unit_s, unit = (60.0, "min") if scale.high > 600 else (1.0, "s")
+    in_unit = Scale(scale.low / unit_s, scale.high / unit_s, 0.0, 1.0)
+    return [(tick * unit_s, tick_label(tick)) for tick in in_unit.ticks(8)], unit
 
 
 def thin_out(seconds: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

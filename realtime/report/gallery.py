@@ -1,7 +1,7 @@
 """The longest bouts of each rule as pictures: the frame in the middle of the bout, with the skeletons on it."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from realtime.recording.protocol import VIDEO_FILE
 from realtime.recording.records import DecisionRecord, FrameRecord, unpack_tracks
 from realtime.report.drawing import PALETTE, escape, svg
 from realtime.report.session_data import Bout, SessionData
-from realtime.report.timeline import comparisons, quantity
+from realtime.report.values import quantity, recorded_rule
 from realtime.tracks import Tracks
 
 _PICTURE_PX = 480
@@ -175,19 +175,19 @@ def _skeleton(
     model = description.get("model", {})
     skeleton = model.get("skeleton", {})
     color = track_color(int(tracks.track_ids[row]))
-    parts = [
-        f'<path d="M{points[a, 0]:.1f} {points[a, 1]:.1f}L{points[b, 0]:.1f} {points[b, 1]:.1f}" class="bone" '
-        f'stroke="{color}"/>'
+    bones = "".join(
+        f"M{points[a, 0]:.1f} {points[a, 1]:.1f}L{points[b, 0]:.1f} {points[b, 1]:.1f}"
         for a, b in skeleton.get("edges", ())
         if seen[a] and seen[b]
-    ]
-    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" class="node" fill="{color}"/>' for x, y in points[seen]]
-    parts += _heading(points, seen, color, skeleton.get("nodes", ()), description.get("rig", {}).get("animal", {}))
-    top = points[seen][np.argmin(points[seen, 1])]
+    )
+    bones += _heading(points, seen, skeleton.get("nodes", ()), description.get("rig", {}).get("animal", {}))
+    # A light edge under the line, since animals are dark on light in one rig and light on dark in the next.
+    parts = [f'<path d="{bones}" class="edge"/><path d="{bones}" class="bone" stroke="{color}"/>']
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="node" fill="{color}"/>' for x, y in points[seen]]
     class_id = int(tracks.class_ids[row])
     names = model.get("class_names", ())
     name = f" {names[class_id]}" if 0 <= class_id < len(names) else ""
-    x, y = np.clip(top[0], 14, _PICTURE_PX - 14), max(top[1] - 12, 16)
+    x, y = _label_place(points[seen], (np.nanmean(tracks.xy, axis=(0, 1)) - box[:2]) * scale)
     parts.append(
         f'<text x="{x:.1f}" y="{y:.1f}" class="track" text-anchor="middle" fill="{color}">'
         f"{tracks.track_ids[row]}{escape(name)}</text>"
@@ -195,25 +195,38 @@ def _skeleton(
     return parts
 
 
+def _label_place(points: NDArray[np.float64], middle: NDArray[np.float64]) -> tuple[float, float]:
+    """Return a place beside an animal, px, on its side away from the middle of all of them."""
+    centre = points.mean(axis=0)
+    away = centre - middle
+    length = float(np.hypot(*away))
+    away = away / length if length > 1.0 else np.array([0.0, -1.0])
+    room = 22.0 + 26.0 * abs(away[0])  # the label is wider than it is high
+    x, y = centre + away * (float(np.max((points - centre) @ away)) + room)
+    return float(np.clip(x, 46, _PICTURE_PX - 46)), float(np.clip(y + 8, 24, _PICTURE_PX - 44))
+
+
 def _heading(
-    points: NDArray[np.float64], seen: NDArray[np.bool_], color: str, nodes: list[str], animal: Mapping[str, str]
-) -> list[str]:
-    """Return an arrow from the front on, along back → front."""
+    points: NDArray[np.float64], seen: NDArray[np.bool_], nodes: Sequence[str], animal: Mapping[str, str]
+) -> str:
+    """Return the path of an arrow from the front on, along back → front."""
     if animal.get("front") not in nodes or animal.get("back") not in nodes:
-        return []
+        return ""
     front, back = nodes.index(animal["front"]), nodes.index(animal["back"])
     along = points[front] - points[back]
     length = float(np.hypot(*along))
     if not (seen[front] and seen[back]) or length == 0.0:
-        return []
+        return ""
     unit = along / length
     side = np.array([-unit[1], unit[0]])
-    start, tip = points[front] + 6 * unit, points[front] + (6 + max(0.35 * length, 22.0)) * unit
-    barbs = [tip - 11 * unit + 6 * side, tip - 11 * unit - 6 * side]
-    head = "L".join(f"{x:.1f} {y:.1f}" for x, y in (barbs[0], tip, barbs[1]))
-    return [
-        f'<path d="M{start[0]:.1f} {start[1]:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{head}" class="heading" stroke="{color}"/>'
-    ]
+    tip = points[front] + max(0.45 * length, 28.0) * unit
+    left, right = tip - 11 * unit + 7 * side, tip - 11 * unit - 7 * side
+    return (
+        "M"
+        + "L".join(f"{x:.1f} {y:.1f}" for x, y in (points[front], tip, left))
+        + "M"
+        + "L".join(f"{x:.1f} {y:.1f}" for x, y in (tip, right))
+    )
 
 
 def _scale_bar(scale: float, description: Mapping[str, Any]) -> list[str]:
@@ -226,23 +239,23 @@ def _scale_bar(scale: float, description: Mapping[str, Any]) -> list[str]:
     right, y = _PICTURE_PX - 16, _PICTURE_PX - 18
     left = right - fitting[0] * px_per_mm * scale
     return [
-        f'<path d="M{left:.1f} {y}H{right}" stroke="#ffffff" stroke-width="7"/>',
-        f'<path d="M{left:.1f} {y}H{right}" stroke="#1b1f24" stroke-width="3"/>',
+        f'<path d="M{left:.1f} {y}H{right}" stroke="#1b1f24" stroke-width="7"/>',
+        f'<path d="M{left + 1.5:.1f} {y}H{right - 1.5}" stroke="#ffffff" stroke-width="4"/>',
         f'<text x="{(left + right) / 2:.1f}" y="{y - 9}" class="scale" text-anchor="middle">{fitting[0]:g} mm</text>',
     ]
 
 
 def _caption(shot: Shot, description: Mapping[str, Any]) -> str:
     bout, decision = shot.bout, shot.decision
-    found = comparisons(description, shot.rule)
+    rule = recorded_rule(description, shot.rule)
     values: dict[str, str] = {}
     for column, (value, unit) in enumerate(zip(decision.values, decision.units, strict=True)):
-        name = quantity(found[column]) if column < len(found) else f"number {column + 1}"
-        values.setdefault(name, "not known" if np.isnan(value) else f"{value:.4g} {unit}".strip())
-    animals = ", ".join(str(track_id) for track_id in decision.track_ids)
-    who = f", animals {animals}" if animals else ""
+        name = f"number {column + 1}" if rule is None else quantity(rule.comparisons[column])
+        values.setdefault(name, "not known" if np.isnan(value) else f"{value:.2f} {unit}".strip())
+    roles = ("animal",) * len(decision.track_ids) if rule is None else rule.roles
+    who = "".join(f", {role} = {track_id}" for role, track_id in zip(roles, decision.track_ids, strict=False))
     rows = "".join(f"<div><code>{escape(name)}</code> <b>{escape(value)}</b></div>" for name, value in values.items())
     return (
         f"<div><strong>{bout.start_s:.2f} to {bout.end_s:.2f} s</strong> ({bout.duration_s:.2f} s), "
-        f"frame {shot.frame_id}{who}</div>{rows}"
+        f"frame {shot.frame_id}{escape(who)}</div>{rows}"
     )

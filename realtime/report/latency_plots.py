@@ -16,14 +16,18 @@ from realtime.report.drawing import (
     svg,
     text,
     tick_label,
+    time_ticks,
 )
 from realtime.report.session_data import STAGES, SessionData
 from realtime.report.summary import latencies_ns
 
 WIDTH = 1060.0
+_PLOT_RIGHT = WIDTH - 270
+_LEGEND_LEFT = WIDTH - 210
 _COLORS = {**dict(zip(STAGES, PALETTE, strict=False)), "command": ALARM, "total": INK}
-_NAMES = {"command": "available → command written", "total": "whole frame"}
+_NAMES = {"command": "until command written", "total": "whole frame"}
 _MARKED = ((0.5, "p50"), (0.05, "p95"), (0.01, "p99"), (0.001, "p99.9"))
+_N_SPANS = 400
 _FLOOR_MS = 1e-3  # a microsecond: what is faster is drawn there
 
 
@@ -34,7 +38,7 @@ def survival_plot(data: SessionData) -> str:
     height = 430.0
     longest = max(float(values[-1]) for values in series.values())
     largest_n = max(values.size for values in series.values())
-    x = Scale(_FLOOR_MS * 10, _next_power(max(longest, data.deadline_ms or 0.0)), 80, WIDTH - 250, log=True)
+    x = Scale(_FLOOR_MS * 10, _next_power(max(longest, data.deadline_ms or 0.0)), 80, _PLOT_RIGHT, log=True)
     y = Scale(1 / _next_power(max(largest_n, 10)), 1.0, height - 52, 16, log=True)
     parts = _log_grid(x, y)
     for share, name in _MARKED:
@@ -45,9 +49,9 @@ def survival_plot(data: SessionData) -> str:
     for name, values in series.items():
         ranks = _log_ranks(values.size)
         parts.append(_steps(x(values[ranks]), y(1.0 - ranks / values.size), name))
-    parts += _legend(list(series), WIDTH - 190, 30)
+    parts += _legend(list(series), _LEGEND_LEFT, 30)
     parts.append(text((x.start + x.stop) / 2, height - 8, "latency, ms", "axis", anchor="middle"))
-    parts.append(_upright(18, (y.start + y.stop) / 2, "share of frames that took longer"))
+    parts.append(_upright(18, (y.start + y.stop) / 2, "share that took longer"))
     return svg(WIDTH, height, parts, "Share of frames that took longer than a given latency, by stage")
 
 
@@ -55,23 +59,22 @@ def latency_over_time(data: SessionData) -> str:
     """Return the whole frame's latency over the session: median and largest of each short span of time."""
     height = 230.0
     total_ms = data.stage_ns.sum(axis=1) / 1e6
-    starts = column_starts(data.seconds, 400)
+    starts = column_starts(data.seconds, _N_SPANS)
     stops = np.append(starts[1:], data.n_frames)
     medians = np.array([np.median(total_ms[a:b]) for a, b in zip(starts, stops, strict=True)])
     largest = np.maximum.reduceat(total_ms, starts)
-    x = Scale(0.0, max(data.duration_s, 1e-3), 80, WIDTH - 250)
+    x = Scale(0.0, max(data.duration_s, 1e-3), 80, _PLOT_RIGHT)
     low = max(float(medians.min()) / 2, _FLOOR_MS)
-    y = Scale(low, max(float(largest.max()), data.deadline_ms or 0.0) * 1.3, height - 48, 12, log=True)
+    y = Scale(low, max(float(largest.max()), data.deadline_ms or 0.0) * 1.6, height - 48, 12, log=True)
     parts = _time_grid(x, y)
-    parts += _deadline_line(data.deadline_ms, x, y)
     at = x(data.seconds[starts])
     parts.append(curve(at, y(largest), PALETTE[1], 1.1))
     parts.append(curve(at, y(medians), INK, 1.8))
-    span_ms = max(data.duration_s, 1e-3) / 400 * 1000
+    span_s = max(data.duration_s, 1e-3) / _N_SPANS
+    parts += _deadline_line(data.deadline_ms, x, y)
     for row, (color, name) in enumerate(((PALETTE[1], "slowest frame"), (INK, "median"))):
-        parts.append(line(WIDTH - 190, 26 + 22 * row, WIDTH - 166, 26 + 22 * row, color, 3))
-        parts.append(text(WIDTH - 158, 31 + 22 * row, f"{name} in {span_ms:.0f} ms", "small", color=INK))
-    parts.append(text((x.start + x.stop) / 2, height - 6, "time in the session, s", "axis", anchor="middle"))
+        parts.append(line(_LEGEND_LEFT, 26 + 22 * row, _LEGEND_LEFT + 24, 26 + 22 * row, color, 3))
+        parts.append(text(_LEGEND_LEFT + 32, 31 + 22 * row, f"{name} of {span_s:.2g} s", "small", color=INK))
     parts.append(_upright(18, (y.start + y.stop) / 2, "whole frame, ms"))
     return svg(WIDTH, height, parts, "Latency of the whole frame over the session")
 
@@ -99,10 +102,11 @@ def _log_grid(x: Scale, y: Scale) -> list[str]:
 
 
 def _time_grid(x: Scale, y: Scale) -> list[str]:
-    parts = []
-    for tick in x.ticks(8):
+    ticks, unit = time_ticks(x)
+    parts = [text((x.start + x.stop) / 2, y.start + 42, f"time in the session, {unit}", "axis", anchor="middle")]
+    for tick, label in ticks:
         parts.append(line(x.at(tick), y.start, x.at(tick), y.stop))
-        parts.append(text(x.at(tick), y.start + 20, tick_label(tick), "tick", anchor="middle"))
+        parts.append(text(x.at(tick), y.start + 20, label, "tick", anchor="middle"))
     for tick in y.ticks():
         parts.append(line(x.start, y.at(tick), x.stop, y.at(tick)))
         parts.append(text(x.start - 8, y.at(tick) + 5, tick_label(tick), "tick", anchor="end"))
@@ -125,7 +129,7 @@ def _deadline_line(deadline_ms: float | None, x: Scale, y: Scale) -> list[str]:
     at = y.at(deadline_ms)
     return [
         line(x.start, at, x.stop, at, ALARM, 1.5, "6 4"),
-        text(x.stop + 6, at + 5, f"deadline {deadline_ms:g} ms", "small", color=ALARM),
+        text(x.start + 8, at - 6, f"deadline {deadline_ms:g} ms", "small halo", color=ALARM),
     ]
 
 

@@ -1,5 +1,6 @@
 """A session folder as arrays, one row a frame, for everything that is counted or drawn."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,13 +127,14 @@ class SessionData:
 
 @dataclass(slots=True)
 class _Columns:
-    """What is collected while the log is read."""
+    """What is collected while the log is read, in flat arrays: an hour at 100 Hz has 360,000 rows."""
 
-    times: list[tuple[int, int, int, int]] = field(default_factory=list)
-    stage_ns: list[tuple[int, ...]] = field(default_factory=list)
-    states: dict[str, list[int]] = field(default_factory=dict)
-    values: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    times: "array[int]" = field(default_factory=lambda: array("q"))
+    stage_ns: "array[int]" = field(default_factory=lambda: array("q"))
+    states: dict[str, bytearray] = field(default_factory=dict)
+    values: dict[str, "array[float]"] = field(default_factory=dict)
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    n_frames: int = 0
     intents: list[tuple[int, IntentRecord]] = field(default_factory=list)
     receipts: list[tuple[int, ReceiptRecord]] = field(default_factory=list)
     events: list[tuple[int, TriggerEventRecord]] = field(default_factory=list)
@@ -140,15 +142,16 @@ class _Columns:
     end: EndRecord | None = None
 
     def add(self, record: FrameRecord) -> None:
-        row = len(self.times)
-        self.times.append((record.frame_id, record.timestamp_ns, record.available_ns, record.decided_ns))
-        self.stage_ns.append(record.stage_ns)
+        row = self.n_frames
+        self.n_frames += 1
+        self.times.extend((record.frame_id, record.timestamp_ns, record.available_ns, record.decided_ns))
+        self.stage_ns.extend(record.stage_ns)
         for decision in record.decisions:
             if row == 0:
                 self.units[decision.rule] = decision.units
-                self.states[decision.rule], self.values[decision.rule] = [], []
+                self.states[decision.rule], self.values[decision.rule] = bytearray(), array("d")
             self.states[decision.rule].append(decision.state)
-            self.values[decision.rule].append(decision.values)
+            self.values[decision.rule].extend(decision.values)
         self.intents.extend([(row, intent) for intent in record.intents])
         self.receipts.extend([(row, receipt) for receipt in record.receipts])
         self.events.extend([(row, event) for event in record.trigger_events])
@@ -174,7 +177,7 @@ def load_session(folder: Path) -> SessionData:
                 columns.end = record
     except LogReadError as error:
         damage = str(error)
-    times = np.array(columns.times, np.int64).reshape(-1, 4)
+    times = np.frombuffer(columns.times, np.int64).reshape(-1, 4)
     return SessionData(
         folder=folder,
         description=description,
@@ -182,7 +185,7 @@ def load_session(folder: Path) -> SessionData:
         seconds=(times[:, 1] - times[:1, 1]) / 1e9,
         available_ns=times[:, 2],
         decided_ns=times[:, 3],
-        stage_ns=np.array(columns.stage_ns, np.int64).reshape(-1, len(STAGES)),
+        stage_ns=np.frombuffer(columns.stage_ns, np.int64).reshape(-1, len(STAGES)),
         rules={name: _trace(columns, name) for name in columns.states},
         intents=tuple(columns.intents),
         receipts=tuple(columns.receipts),
@@ -195,5 +198,5 @@ def load_session(folder: Path) -> SessionData:
 
 def _trace(columns: _Columns, name: str) -> RuleTrace:
     units = columns.units[name]
-    values = np.array(columns.values[name], np.float64).reshape(-1, len(units))
-    return RuleTrace(np.array(columns.states[name], np.uint8), values, units)
+    values = np.frombuffer(columns.values[name], np.float64).reshape(columns.n_frames, len(units))
+    return RuleTrace(np.frombuffer(columns.states[name], np.uint8), values, units)

@@ -28,9 +28,9 @@ LATENCY_MEANING = {
 def summary(session_folder: Path) -> dict[str, Any]:
     """Return a session's numbers as JSON-able values.
 
-    `latency_ms` has one entry for each stage and for the ways through several of them (`LATENCY_MEANING` says from where
-    to where), each with p50, p95, p99, p99.9, max and n over all frames, none left out. A number that does not exist
-    (a percentile of nothing, the rate of one frame) is None.
+    `latency_ms` has one entry for each stage and for the ways through several of them (`LATENCY_MEANING` says from
+    where to where), each with p50, p95, p99, p99.9, max and n over all frames, none left out. A number that does not
+    exist (a percentile of nothing, the rate of one frame) is None.
 
     Raises:
         FolderError: It is no session folder.
@@ -57,11 +57,10 @@ def summarize(data: SessionData) -> dict[str, Any]:
             trigger: percentiles_ms(values) for trigger, values in acknowledgements_ns(data).items()
         },
         "drops": drops(data),
+        "missing_frame_ids": _missing_frame_ids(data),
         "rules": {name: _rule(data, name) for name in data.rules},
         "stimuli": stimulus_outcomes(data),
-        "trigger_faults": [
-            f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"
-        ],
+        "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
         "refused_commands": sum(event.kind == "refused" for _, event in data.events),
         "notes": [f"{note.kind}: {note.text}" for note in data.notes],
         "log_damage": data.damage or None,
@@ -75,7 +74,8 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
     lines += _latency_table({**numbers["latency_ms"], **_named(numbers["acknowledgement_ms"], "{} ack")})
     if numbers["deadline_ms"] is not None:
         lines.append(f"{numbers['deadline_misses']} frames later than the deadline of {numbers['deadline_ms']:g} ms")
-    lines.append("frames lost: " + (_counts(numbers["drops"]) or "none"))
+    counted = _counts(numbers["drops"]) or "none counted"
+    lines.append(f"frames not processed: {counted}; {numbers['missing_frame_ids']} frame ids missing")
     for name, rule in numbers["rules"].items():
         longest = "" if not rule["bouts"] else f", longest {rule['longest_s']:.2f} s"
         lines.append(
@@ -164,6 +164,12 @@ def _rule(data: SessionData, name: str) -> dict[str, float | int | None]:
         "longest_s": max((bout.duration_s for bout in bouts), default=None),
         "unknown_s": sum(bout.duration_s for bout in data.bouts(name, State.UNKNOWN)),
     }
+
+
+def _missing_frame_ids(data: SessionData) -> int:
+    if not data.n_frames:
+        return 0
+    return int(data.frame_ids.max() - data.frame_ids.min()) + 1 - len(np.unique(data.frame_ids))
 
 
 def _later_than_deadline(data: SessionData) -> NDArray[np.bool_] | None:

@@ -1,37 +1,27 @@
-"""Rules over time: when each was on, off or unknown, what was stimulated, and the numbers that were compared."""
-
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+"""Rules over time: when each was on, off or unknown, and what was stimulated."""
 
 import numpy as np
-from pydantic import ValidationError
 
 from realtime.decision import State
 from realtime.recording.records import IntentRecord
 from realtime.report.drawing import (
     ALARM,
-    GRID,
     INK,
     MUTED,
     PALETTE,
     Scale,
-    curve,
     escape,
     line,
     rectangle,
     svg,
     text,
-    thin_out,
-    tick_label,
+    time_ticks,
 )
 from realtime.report.session_data import Bout, SessionData
-from realtime.rules import Comparison, RoleSpec, RuleContext, RuleError, RuleSpec, compile_rule
 
 WIDTH = 1060.0
 LEFT = 150.0
-RIGHT = WIDTH - 12
+RIGHT = WIDTH - 140
 ON_COLOR = PALETTE[0]
 _MAX_BARS = 3000
 _BAR = 24.0
@@ -47,23 +37,6 @@ OUTCOMES = {
     "stopped": ("M-4 -4H4V4H-4Z", INK, INK),
 }
 
-_THRESHOLD = re.compile(r"^(?P<what>.*\S)\s*(?P<sign><=|>=|<|>)\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[a-z/°]*)$")
-
-
-@dataclass(slots=True)
-class _Panel:
-    """One number over time, with every threshold that it is compared with.
-
-    Attributes:
-        column: Which of the rule's values it is.
-        thresholds: (key, sign, number), such as `("when", "<", 3.5)`.
-    """
-
-    title: str
-    unit: str
-    column: int
-    thresholds: list[tuple[str, str, float]] = field(default_factory=list)
-
 
 def timeline(data: SessionData) -> str:
     """Return one bar a rule, solid where it was on and hatched where it was unknown, with the stimuli below it."""
@@ -73,107 +46,53 @@ def timeline(data: SessionData) -> str:
     for name in data.rules:
         parts.append(text(LEFT - 12, y + 17, name, "label", anchor="end", color=INK))
         parts.append(rectangle(LEFT, y, RIGHT - LEFT, _BAR, "#f2f4f7"))
-        parts += _bars(_drawable(data, name, State.UNKNOWN, x), x, y, "url(#unknown)", f"{name} unknown")
-        parts += _bars(_drawable(data, name, State.ON, x), x, y, ON_COLOR, f"{name} on")
+        bouts = data.bouts(name, State.ON)
+        told = f"{len(bouts):,} ×, {sum(bout.duration_s for bout in bouts):.1f} s"
+        parts.append(text(RIGHT + 12, y + 17, told, "small", color=INK))
+        parts += _bars(drawable(data, name, State.UNKNOWN, x), x, y, "url(#unknown)", f"{name} unknown")
+        parts += _bars(drawable(data, name, State.ON, x), x, y, ON_COLOR, f"{name} on")
         y += _BAR + 6
         for stimulus, intents in _stimuli_of(data, name).items():
             parts.append(text(LEFT - 12, y + 13, stimulus, "small", anchor="end"))
             parts += _marks(data, intents, x, y + 9)
+            sent = sum(intent.outcome == "sent" for _, intent in intents)
+            parts.append(text(RIGHT + 12, y + 13, f"{sent:,} sent", "small"))
             y += 22
         y += 12
-    parts += _time_axis(x, 2.0, y)
+    for row, event in data.events:
+        if event.kind == "fault":
+            parts += _fault(f"{event.trigger} fault: {event.detail}", x.at(float(data.seconds[row])), y)
+    parts += time_axis(x, 2.0, y)
     return svg(WIDTH, y + 44, parts, "State of every rule over the session, with the stimuli")
 
 
-def legend() -> str:
-    """Return what the timeline's bars and marks mean."""
+def legend(data: SessionData) -> str:
+    """Return what the timeline's bars and those marks mean that occur."""
     swatches = [
         f'<svg class="key" viewBox="0 0 26 14">{rectangle(0, 0, 26, 14, ON_COLOR)}</svg>on',
         f'<svg class="key" viewBox="0 0 26 14">{_HATCH}{rectangle(0, 0, 26, 14, "url(#unknown)")}</svg>unknown',
     ]
+    occurred = {intent.outcome for _, intent in data.intents}
     for outcome, mark in OUTCOMES.items():
+        if outcome not in occurred:
+            continue
         swatches.append(f'<svg class="key mark" viewBox="-8 -8 16 16">{_mark(0, 0, mark, "")}</svg>{outcome}')
     return '<p class="legend">' + "".join(f"<span>{swatch}</span>" for swatch in swatches) + "</p>"
 
 
-def value_plots(data: SessionData, rule: str) -> str:
-    """Return the numbers that a rule compared, over time, with the thresholds, above the stretches in which it was on."""
-    trace = data.rules[rule]
-    panels = _panels(rule, trace.units, comparisons(data.description, rule))
-    if not panels:
-        return ""
-    x = Scale(0.0, max(data.duration_s, 1e-3), LEFT, RIGHT)
-    on = _drawable(data, rule, State.ON, x)
-    parts: list[str] = []
-    y = 26.0
-    for panel in panels:
-        parts += _panel(panel, data, rule, on, x, y)
-        y += 132
-    parts += _time_axis(x, None, y - 14)
-    return svg(WIDTH, y + 28, parts, f"Numbers that rule {rule} compared")
-
-
-def comparisons(description: Mapping[str, Any], rule: str) -> tuple[Comparison, ...]:
-    """Return the comparisons of a session's rule, in the order of `Decision.values`; nothing if they cannot be read."""
-    try:
-        rig, model = description["rig"], description["model"]
-        context = RuleContext(
-            node_names=tuple(model["skeleton"]["nodes"]),
-            class_names=tuple(model.get("class_names", ())),
-            roles={name: RoleSpec.model_validate(role) for name, role in rig.get("roles", {}).items()},
-            front=rig["animal"]["front"],
-            back=rig["animal"]["back"],
-            centre=rig["animal"]["centre"],
-            px_per_mm=rig.get("calibration", {}).get("px_per_mm"),
-        )
-        return compile_rule(rule, RuleSpec.model_validate(rig["rules"][rule]), context).comparisons
-    except (KeyError, ValidationError, RuleError):
-        return ()  # a session of another version: its numbers are still there, without their names
-
-
-def quantity(comparison: Comparison) -> str:
-    """Return what a comparison is about, without its threshold: `distance(a, b)` of `distance(a, b) < 3 mm`."""
-    found = _THRESHOLD.match(comparison.text)
-    return found["what"] if found is not None else comparison.text
-
-
-def _panels(rule: str, units: Sequence[str], found: Sequence[Comparison]) -> list[_Panel]:
-    if len(found) != len(units):
-        return [_Panel(f"{rule}, number {column + 1}", unit, column) for column, unit in enumerate(units)]
-    panels: dict[tuple[str, str], _Panel] = {}
-    for column, comparison in enumerate(found):
-        title = quantity(comparison)
-        panel = panels.setdefault((title, comparison.unit), _Panel(title, comparison.unit, column))
-        match = _THRESHOLD.match(comparison.text)
-        if match is not None and match["unit"] == comparison.unit:
-            panel.thresholds.append((comparison.key, match["sign"], float(match["number"])))
-    return list(panels.values())
-
-
-def _panel(panel: _Panel, data: SessionData, rule: str, on: list[Bout], x: Scale, top: float) -> list[str]:
-    values = data.rules[rule].values[:, panel.column]
-    seconds, drawn = thin_out(data.seconds, values)
-    known = values[np.isfinite(values)]
-    # A single wild value must not flatten the rest, and the thresholds must be seen.
-    reach = [*np.percentile(known, (0.5, 99.5)).tolist(), *[number for *_, number in panel.thresholds]] if known.size else [0, 1]
-    margin = 0.08 * (max(reach) - min(reach) or 1.0)
-    y = Scale(min(reach) - margin, max(reach) + margin, top + 84, top)
-    unit = f", {panel.unit}" if panel.unit else ""
-    parts = [text(LEFT, top - 8, f"{panel.title}{unit}", "code", color=INK)]
-    parts += [
-        f'<rect x="{x.at(bout.start_s):.1f}" y="{top:.1f}" width="{max(x.at(bout.end_s) - x.at(bout.start_s), 0.6):.1f}" '
-        f'height="84" fill="{ON_COLOR}" fill-opacity="0.13"/>'
-        for bout in on
+def _fault(title: str, x: float, y: float) -> list[str]:
+    at_the_end = x > (LEFT + RIGHT) / 2
+    return [
+        line(x, 2.0, x, y, ALARM, 2.0),
+        text(
+            x - 6 if at_the_end else x + 6,
+            y - 4,
+            title,
+            "small halo",
+            anchor="end" if at_the_end else "start",
+            color=ALARM,
+        ),
     ]
-    for tick in y.ticks(3):
-        parts.append(line(LEFT, y.at(tick), RIGHT, y.at(tick)))
-        parts.append(text(LEFT - 8, y.at(tick) + 5, tick_label(tick), "tick", anchor="end"))
-    parts.append(curve(x(seconds), np.where(np.isnan(drawn), np.nan, y(np.nan_to_num(drawn))), INK, 1.2))
-    for key, sign, number in panel.thresholds:
-        parts.append(line(LEFT, y.at(number), RIGHT, y.at(number), ALARM, 1.3, "6 4"))
-        label = f"{key} {sign} {number:g} {panel.unit}"
-        parts.append(text(RIGHT, y.at(number) - 4, label, "small halo", anchor="end", color=ALARM))
-    return parts
 
 
 def _stimuli_of(data: SessionData, rule: str) -> dict[str, list[tuple[int, IntentRecord]]]:
@@ -187,7 +106,7 @@ def _stimuli_of(data: SessionData, rule: str) -> dict[str, list[tuple[int, Inten
     return found
 
 
-def _drawable(data: SessionData, rule: str, state: State, x: Scale) -> list[Bout]:
+def drawable(data: SessionData, rule: str, state: State, x: Scale) -> list[Bout]:
     """Return the stretches in a state; where they are too many to draw, those closer than a pixel are joined."""
     bouts = data.bouts(rule, state)
     if len(bouts) <= _MAX_BARS:
@@ -232,14 +151,15 @@ def _mark(x: float, y: float, mark: tuple[str, str, str], title: str) -> str:
     )
 
 
-def _time_axis(x: Scale, top: float | None, y: float) -> list[str]:
-    parts = [line(x.start, y, x.stop, y, MUTED)]
-    for tick in x.ticks(8):
+def time_axis(x: Scale, top: float | None, y: float) -> list[str]:
+    """Return the axis of the session's time at `y`, with grid lines up to `top`."""
+    ticks, unit = time_ticks(x)
+    grid = [] if top is None else [line(x.at(tick), top, x.at(tick), y) for tick, _ in ticks]
+    parts = [*grid, line(x.start, y, x.stop, y, MUTED)]
+    for tick, label in ticks:
         parts.append(line(x.at(tick), y, x.at(tick), y + 5, MUTED))
-        if top is not None:
-            parts.insert(0, line(x.at(tick), top, x.at(tick), y, GRID))
-        parts.append(text(x.at(tick), y + 20, tick_label(tick), "tick", anchor="middle"))
-    parts.append(text((x.start + x.stop) / 2, y + 38, "time in the session, s", "axis", anchor="middle"))
+        parts.append(text(x.at(tick), y + 20, label, "tick", anchor="middle"))
+    parts.append(text((x.start + x.stop) / 2, y + 38, f"time in the session, {unit}", "axis", anchor="middle"))
     return parts
 
 

@@ -33,11 +33,10 @@ class Checker:
             RuleError: It is not a condition, or something in it is wrong.
         """
         kind = self.kind(node)
-        if kind is not Result.TRUTH:
-            raise self._error(
-                node.span,
-                f"expected a condition, got {kind}; compare it, as in '{self._text(node)} < {_example(kind)}'",
-            )
+        if kind is Result.TRUTH:
+            return
+        hint = "" if is_constant(node) else f"; compare it, as in '{self._text(node)} < {_example(kind)}'"
+        raise self._error(node.span, f"expected a condition, got {kind}{hint}")
 
     def quantity(self, node: Node) -> Dimension:
         """Check a tree that has to be a number and return what it measures.
@@ -207,5 +206,5 @@ class Checker:
 
 
 def _example(dimension: Dimension) -> str:
-    """Return a limit of a dimension for a message, such as `3 mm`."""
-    return f"3 {dimension.base_unit}".rstrip()
+    """Return a limit of a dimension for a message, such as `3 px`."""
+    return "0.5" if dimension == NUMBER else f"3 {dimension.base_unit}"

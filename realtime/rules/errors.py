@@ -49,6 +49,9 @@ class Source:
 
 
 def suggestion(got: str, known: tuple[str, ...]) -> str:
-    """Return `; did you mean 'x'?` for the known name nearest to `got`, or nothing where none is near."""
-    near = get_close_matches(got, known, n=1)
+    """Return `; did you mean 'x'?` for the known name nearest to `got`, or nothing where none is near.
+
+    Names of one or two letters are all near to one another, so nothing is guessed for them.
+    """
+    near = get_close_matches(got, known, n=1) if len(got) > 2 else []
     return f"; did you mean '{near[0]}'?" if near else ""

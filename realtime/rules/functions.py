@@ -14,13 +14,14 @@ A point is `role.node`, or `role` alone for the animal's centre.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
 from types import MappingProxyType
 
 from realtime.rules.kernel import Op
 from realtime.rules.units import ANGLE, LENGTH, NUMBER, Dimension
 
 
+@unique
 class Parameter(Enum):
     """What an argument may be; the value is how an error message asks for it."""
 

@@ -1,14 +1,17 @@
 """Identity: which known animal a track is, and how sure it is that the track is still the same animal.
 
-`confidence` is the chance that a row is still the animal that it was, under a simple model: every event keeps a share
-of what confidence stands above chance (1 / number of animals). It is not calibrated.
+Confidence is the chance that a row is still the animal that it was when its track began. Every event keeps a share of
+what the confidence stands above chance, which is 1 / max_tracks (1/2 for a single track):
 
     c ← chance + (c − chance) · keep
 
-    matched              keep = tanh(margin / MARGIN_SOFTNESS), the margin of the whole assignment over the next best
-    lost and re-taken    keep = 0
-    not seen             keep = exp(−unseen / lost_s), reported only: seen again in time, nothing is lost
-    class seen           c moves to the class's posterior, over class_memory_s
+    matched              keep = tanh(margin / MARGIN_SOFTNESS), margin = what confusing two animals would have cost
+    not seen             keep = exp(−unseen / lost_s), only in what is reported: seen again within lost_s, nothing is lost
+    lost and seen again  keep = 0, and the class is forgotten
+    class seen           c moves to the posterior of the track's class over class_memory_s: the only way up
+
+Two animals in contact cost confidence as far as their poses become hard to tell apart, no further: with the default
+kernel, two flies half a body length apart lose none. The number is not calibrated.
 """
 
 import math
@@ -45,9 +48,9 @@ def add_class_evidence(
     """Add one look to a track's summed log-probabilities, in place, and forget old ones over `memory_s`.
 
     Args:
-        evidence: `(n_classes,)`.
+        evidence: `(n_classes,)`, NaN before the first look.
         class_probs: `(n_classes,)` of the detection; not finite = says nothing.
-        elapsed_s: Time since the last look, ∞ = none before.
+        elapsed_s: Time since the track was last seen.
         memory_s: Time after which a look counts 1/e.
 
     Returns:
@@ -55,16 +58,18 @@ def add_class_evidence(
     """
     if evidence.size == 0 or not np.all(np.isfinite(class_probs)):
         return False
+    first = np.isnan(evidence[0])
     keep = math.exp(-elapsed_s / memory_s)
-    look = min(1.0, elapsed_s * LOOKS_PER_S)
+    look = 1.0 if first else min(1.0, elapsed_s * LOOKS_PER_S)
     for k in range(evidence.size):
-        evidence[k] = evidence[k] * keep + look * math.log(max(class_probs[k], LOWEST_CLASS_PROB))
+        before = 0.0 if first else evidence[k] * keep
+        evidence[k] = before + look * math.log(max(class_probs[k], LOWEST_CLASS_PROB))
     return True
 
 
 @compiled
 def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
-    """Return the logarithm of a class's probability given all looks."""
+    """Return the logarithm of a class's probability given all looks; NaN before the first."""
     highest = np.max(evidence)
     return float(evidence[class_id] - highest - math.log(np.sum(np.exp(evidence - highest))))
 
@@ -81,7 +86,7 @@ def exclusive_classes(evidence: NDArray[np.float64], class_ids: NDArray[np.int32
     for track in range(evidence.shape[0]):
         for k in range(evidence.shape[1]):
             cost[track, k] = -log_posterior(evidence[track], k)
-            if cost[track, k] > -math.log(CLASS_CERTAIN):
+            if not cost[track, k] <= -math.log(CLASS_CERTAIN):  # NaN too
                 cost[track, k] = np.inf
     match = greedy(cost)
     for track in range(evidence.shape[0]):

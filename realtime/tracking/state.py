@@ -27,7 +27,7 @@ class TrackState(NamedTuple):
         velocity: `(max_tracks, 2)` px/s.
         body_px: `(max_tracks,)` running body length, > 0.
         confidence: `(max_tracks,)` 0–1, at the last sighting.
-        evidence: `(max_tracks, n_classes)` summed log-probability of each class.
+        evidence: `(max_tracks, n_classes)` summed log-probability of each class, NaN = never looked.
         class_ids: `(max_tracks,)` int32, -1 = unknown.
     """
 
@@ -52,7 +52,7 @@ def empty_state(max_tracks: int, n_nodes: int, n_classes: int) -> TrackState:
         velocity=np.zeros((max_tracks, 2)),
         body_px=np.zeros(max_tracks),
         confidence=np.zeros(max_tracks),
-        evidence=np.zeros((max_tracks, n_classes)),
+        evidence=np.full((max_tracks, n_classes), np.nan),
         class_ids=np.full(max_tracks, -1, dtype=np.int32),
     )
 
@@ -60,12 +60,12 @@ def empty_state(max_tracks: int, n_nodes: int, n_classes: int) -> TrackState:
 @compiled
 def unseen_s(state: TrackState, track: int, timestamp_ns: int) -> float:
     """Return the time since a track was last seen, s; 0 where the clock repeats itself or goes backward."""
-    return max(timestamp_ns - state.last_seen_ns[track], 0) * 1e-9
+    return float(max(timestamp_ns - state.last_seen_ns[track], 0) * 1e-9)
 
 
 @compiled
 def expected_shift(state: TrackState, track: int, elapsed_s: float, velocity_s: float) -> tuple[float, float]:
-    """Return how far (dx, dy) px a track is expected from its last pose: constant velocity that fades over `velocity_s`.
+    """Return how far (dx, dy) px a track is expected from its last pose: its velocity, which fades over `velocity_s`.
 
     An animal's speed says little about where it is a second later; without the fading a lost track flies away.
     """
@@ -82,7 +82,7 @@ def spawn(state: TrackState, xy: NDArray[np.float64], timestamp_ns: int, min_bod
     state.counts[1] += 1
     state.body_px[track] = max(body_length(xy), min_body_px)
     state.confidence[track] = 1.0
-    state.evidence[track] = 0.0
+    state.evidence[track] = np.nan
     state.class_ids[track] = -1
     restart(state, track, xy, timestamp_ns)
     return track

@@ -54,7 +54,9 @@ def make_tracks() -> Callable[..., Tracks]:
             node_scores=node_scores,
             identity_confidence=np.array([(confidence or {}).get(i, 1.0) for i in ids], np.float32),
             last_seen_ns=np.zeros(len(ids), np.int64),
-            class_ids=np.array([CLASSES.index(identities[i]) if identities and i in identities else -1 for i in ids], np.int32),
+            class_ids=np.array(
+                [CLASSES.index(identities[i]) if identities and i in identities else -1 for i in ids], np.int32
+            ),
         )
 
     return make

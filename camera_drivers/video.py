@@ -1,0 +1,149 @@
+"""A video file as a camera."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from camera_drivers.base import Camera, CameraInfo
+from camera_drivers.decoding import VideoReader
+from camera_drivers.errors import CameraFailedError, CameraNotOpenError
+from camera_drivers.frame import Frame
+
+
+class VideoOptions(BaseModel):
+    """Settings of the video driver.
+
+    Attributes:
+        path: The file, of any kind that FFmpeg reads; colour becomes gray.
+        pace: "consumer": each `grab` returns the next frame at once. "realtime": frames come as the file's times say.
+        first_frame: Start with this frame; those before are decoded and thrown away, so that the count is exact.
+        n_frames: Deliver so many, or None for all that follow.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    path: Annotated[Path, Field(strict=False)]
+    pace: Literal["realtime", "consumer"] = "consumer"
+    first_frame: Annotated[int, Field(ge=0)] = 0
+    n_frames: Annotated[int, Field(gt=0)] | None = None
+
+
+class VideoCamera(Camera):
+    """Delivers the frames of a video file; `frame_id` is the index in the file, from 0."""
+
+    Options: ClassVar[type[BaseModel]] = VideoOptions
+
+    def __init__(self, options: VideoOptions) -> None:
+        self._options = options
+        self._reader: VideoReader | None = None
+        self._n_left: int | None = None
+        self._started_ns = 0
+        self._first_ns = 0
+        self._waiting: Frame | None = None
+        self._ended = False
+
+    def open(self) -> CameraInfo:
+        """Open the file, check its length where it states one, and go to `first_frame`."""
+        options = self._options
+        reader = self._reader = VideoReader(options.path)
+        self._ended, self._waiting, self._started_ns = False, None, 0
+        n_frames = self._n_left = self._length(reader)
+        for _ in range(options.first_frame):
+            reader.skip()
+        path = options.path.resolve()
+        source = {
+            "driver": "video",
+            "options": options.model_dump(mode="json"),
+            "path": str(path),
+            "size_bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+        }
+        return CameraInfo(
+            height=reader.height,
+            width=reader.width,
+            channels=1,
+            frame_rate_hz=reader.frame_rate_hz,
+            n_frames=n_frames,
+            reproducible=True,
+            source=source,
+        )
+
+    def grab(self, timeout_s: float) -> Frame | None:
+        """Return the next frame.
+
+        Raises:
+            CameraFailedError: The file is damaged; the message names the frame. A few frames before it may have been
+                damaged too: a decoder notices some damage late.
+        """
+        if self._reader is None:
+            raise CameraFailedError(
+                f"{self._options.path}: expected an open video, got grab before open; call open first"
+            )
+        if self.ended:
+            return None
+        frame = self._waiting or self._next(self._reader)
+        self._waiting = None
+        if frame is None:
+            self._ended = True
+            return None
+        if not self.waits_for_consumer:
+            wait_s = (frame.timestamp_ns - time.monotonic_ns()) / 1e9
+            time.sleep(max(0.0, min(wait_s, timeout_s)))
+            if wait_s > timeout_s:
+                self._waiting = frame
+                return None
+        now_ns = time.monotonic_ns()
+        return Frame(frame.frame_id, frame.timestamp_ns, now_ns, frame.device_timestamp_ns, frame.image)
+
+    @property
+    def ended(self) -> bool:
+        """True once the last frame has been delivered."""
+        return self._ended or (self._n_left == 0 and self._waiting is None)
+
+    @property
+    def waits_for_consumer(self) -> bool:
+        """True with pace "consumer"."""
+        return self._options.pace == "consumer"
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _length(self, reader: VideoReader) -> int | None:
+        """How many frames will be delivered, or None if the file does not say how many it has."""
+        options = self._options
+        if reader.n_frames is None:
+            return options.n_frames
+        n_there = reader.n_frames - options.first_frame
+        if n_there < (options.n_frames or 1):
+            raise CameraNotOpenError(
+                f"{options.path}: expected {options.n_frames or 'some'} frames from frame {options.first_frame} on, "
+                f"got a video of {reader.n_frames} frames"
+            )
+        return options.n_frames or n_there
+
+    def _next(self, reader: VideoReader) -> Frame | None:
+        decoded = next(reader, None)
+        if decoded is None:
+            if self._n_left:
+                raise CameraFailedError(f"{self._options.path}: expected {self._n_left} more frames, got the end")
+            return None
+        if self._n_left is not None:
+            self._n_left -= 1
+        if not self._started_ns:
+            self._started_ns, self._first_ns = time.monotonic_ns(), decoded.time_ns
+        image = decoded.image.view()
+        image.flags.writeable = False
+        timestamp_ns = self._started_ns + decoded.time_ns - self._first_ns
+        return Frame(decoded.index, timestamp_ns, 0, decoded.time_ns, image)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

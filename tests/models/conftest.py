@@ -1,0 +1,75 @@
+"""Small networks, synthetic animals and the shared recordings for the tests of `models`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from models.export.builder import GraphBuilder
+from models.network import Layer, Network
+
+DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    if not DATA.is_dir():
+        pytest.skip("needs the recordings in ../shared/data")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def copy_network() -> Callable[..., Network]:
+    """A network whose maps are copies of its (gray or averaged) input, at any stride."""
+
+    def make(n_maps: int = 1, channels: int = 1, stride: int = 1) -> Network:
+        layers = [Layer("input", "input", channels=channels)]
+        weights = {}
+        above = "input"
+        if stride > 1:  # takes the top-left pixel of every cell, as index i ↔ pixel i · stride wants it
+            kernel = np.zeros((stride, stride, channels, 1), np.float32)
+            kernel[0, 0] = 1.0
+            layers.append(Layer("cells", "depthwise_conv", (above,), channels, stride, stride))
+            weights |= {"cells/kernel": kernel, "cells/bias": np.zeros(channels, np.float32)}
+            above = "cells"
+        layers.append(Layer("maps", "conv", (above,), n_maps, 1))
+        weights |= {
+            "maps/kernel": np.full((1, 1, channels, n_maps), 1 / channels, np.float32),
+            "maps/bias": np.zeros(n_maps, np.float32),
+        }
+        return Network(tuple(layers), ("maps",), weights)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spots() -> Callable[..., np.ndarray]:
+    """A dark uint8 image with Gaussian spots at `points` (x, y)."""
+
+    def draw(shape: tuple[int, int], points: Any, sigma_px: float, top: float = 250.0) -> np.ndarray:
+        image = np.zeros(shape)
+        for x, y in points:
+            across, down = (
+                np.exp(-((np.arange(n) - at) ** 2) / (2 * sigma_px**2))
+                for n, at in zip(shape[::-1], (x, y), strict=True)
+            )
+            np.maximum(image, np.outer(down, across), out=image)
+        return np.round(image * top).astype(np.uint8)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def run_graph() -> Callable[..., list[np.ndarray]]:
+    """Finish a graph with the given outputs and run it."""
+
+    def run(graph: GraphBuilder, outputs: Mapping[str, tuple[Any, int]], feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        for k, (value, (dtype, rank)) in enumerate(outputs.items()):
+            graph.output(value, f"out{k}", dtype, [f"d{k}_{i}" for i in range(rank)])
+        session = onnxruntime.InferenceSession(graph.build().SerializeToString())
+        return session.run(None, dict(feeds))
+
+    return run

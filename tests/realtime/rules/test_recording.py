@@ -1,0 +1,118 @@
+"""A recording evaluated at once says what the live rule said frame by frame, to the last bit."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.decision import Decision, Edge, State
+from realtime.rules import DecisionTable, RuleContext, RuleSpec, TrackTable, compile_rule
+from realtime.tracks import Tracks
+
+NEAR = "distance(a.head, b.thorax) < 3 mm and facing(a, b) < 90 deg"
+SPECS = {
+    "pair": {"when": NEAR, "any_pair": ("a", "b")},
+    "pair with hysteresis": {"when": NEAR, "until": "distance(a, b) > 4 mm or not visible(b)", "any_pair": ("a", "b")},
+    "identities": {"when": "facing(male, female.head) < 2 rad and score(male.head) * 2 > 0.5"},
+    "tracks": {
+        "when": "min(distance(first, second), 1 cm) < 5 mm",
+        "until": "abs(identity_confidence(second) - 0.5) > 0.4 or visible(first.head)",
+    },
+    "pair and identity": {"when": f"{NEAR} or distance(male, a) < 20 px", "any_pair": ("a", "b")},
+}
+
+
+def random_frames(seed: int, n_frames: int) -> list[Tracks]:
+    """Up to five tracks that come, go, lose nodes, stand on one another and change identity."""
+    rng = np.random.default_rng(seed)
+    living: list[int] = []
+    newest = 0
+    frames = []
+    for _ in range(n_frames):
+        living = [track_id for track_id in living if rng.random() > 0.05]
+        while len(living) < 5 and rng.random() < 0.3:
+            newest += 1
+            living.append(newest)
+        n_tracks = len(living)
+        xy = rng.integers(0, 60, (n_tracks, 3, 2)).astype(np.float32)  # a grid makes ties and zero vectors likely
+        xy += rng.choice([0.0, 0.125, 0.3], (n_tracks, 1, 1)).astype(np.float32)
+        xy[rng.random((n_tracks, 3)) < 0.1] = np.nan
+        frames.append(
+            Tracks(
+                np.array(living, np.int32),
+                xy,
+                rng.random((n_tracks, 3), np.float32),
+                rng.random(n_tracks, np.float32),
+                np.zeros(n_tracks, np.int64),
+                rng.integers(-1, 2, n_tracks).astype(np.int32),
+            )
+        )
+    return frames
+
+
+def same(one: Decision, other: Decision) -> bool:
+    """Equal to the last bit: NaN equals NaN and 0.0 is not -0.0."""
+    *rest, values, _ = astuple(one)
+    *other_rest, other_values, _ = astuple(other)
+    return rest == other_rest and np.array(values).tobytes() == np.array(other_values).tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SPECS)),
+    seed=st.integers(0, 2**32 - 1),
+    policy=st.sampled_from(["hold", "release"]),
+    for_s=st.sampled_from([0.0, 0.015, 0.04]),
+    refractory_s=st.sampled_from([0.0, 0.05]),
+)
+def test_live_and_recording_agree(
+    name: str, seed: int, policy: str, for_s: float, refractory_s: float, context: RuleContext
+) -> None:
+    spec = RuleSpec.model_validate(SPECS[name] | {"when_unknown": policy, "for_s": for_s, "refractory_s": refractory_s})
+    rng = np.random.default_rng(seed)
+    n_frames = 150
+    frames = random_frames(seed, n_frames)
+    frame_ids = np.cumsum(rng.integers(1, 4, n_frames)).tolist()  # gaps: dropped frames
+    timestamps_ns = np.cumsum(rng.integers(0, 20_000_000, n_frames)).tolist()
+    rule = compile_rule("r", spec, context)
+    live = []
+    table: DecisionTable | None = None
+    for index, (frame, frame_id, timestamp_ns) in enumerate(zip(frames, frame_ids, timestamps_ns, strict=True)):
+        live.append(rule.evaluate(frame, frame_id, timestamp_ns))
+        if index == n_frames // 2:  # in the middle of the live run, which it may not disturb
+            table = rule.evaluate_recording(TrackTable.stack(frame_ids, timestamps_ns, frames))
+    assert table is not None
+    assert len(table) == n_frames
+    assert all(same(decision, table.decision(index)) for index, decision in enumerate(live))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_random_recordings_reach_every_state(name: str, context: RuleContext) -> None:
+    rule = compile_rule("r", RuleSpec.model_validate(SPECS[name] | {"when_unknown": "release"}), context)
+    timestamps_ns = [index * 10_000_000 for index in range(150)]
+    tables = [
+        rule.evaluate_recording(TrackTable.stack(range(150), timestamps_ns, random_frames(seed, 150)))
+        for seed in range(20)
+    ]
+    assert {state for table in tables for state in table.states.tolist()} == set(State)
+    assert {edge for table in tables for edge in table.edges.tolist()} == set(Edge)
+
+
+def test_a_recording_without_tracks(context: RuleContext) -> None:
+    spec = RuleSpec(when=NEAR, any_pair=("a", "b"), when_unknown="hold")
+    nobody = random_frames(0, 1)[0]
+    nobody = Tracks(*(array[:0] for array in astuple(nobody)))
+    table = compile_rule("r", spec, context).evaluate_recording(TrackTable.stack([4, 5], [0, 1], [nobody, nobody]))
+    assert table.states.tolist() == [State.UNKNOWN, State.UNKNOWN]
+    assert table.track_ids.tolist() == [[0, 0], [0, 0]]
+    assert np.isnan(table.values).all()
+
+
+def test_a_table_needs_as_many_of_each() -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        TrackTable.stack([1, 2], [0], random_frames(0, 1))
+    assert str(caught.value) == (
+        "track table: expected as many frame ids, timestamps and tracks, and at least one, got 2, 1 and 1"
+    )

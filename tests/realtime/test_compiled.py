@@ -1,0 +1,47 @@
+import subprocess
+import sys
+from pathlib import Path
+
+KERNEL = """
+from realtime.compiled import compiled
+from part import STEP, twice
+
+@compiled
+def value():
+    return twice() + STEP
+
+print(value())
+"""
+PART = """
+from realtime.compiled import compiled
+
+STEP = {step}
+
+@compiled
+def twice():
+    return {twice}
+"""
+
+
+def _run(folder: Path) -> int:
+    done = subprocess.run(
+        [sys.executable, "-B", "kernel.py"], cwd=folder, capture_output=True, text=True, check=True, timeout=120
+    )
+    return int(done.stdout)
+
+
+def test_machine_code_is_made_anew_when_what_it_was_made_of_changes(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    for step, twice in ((1, 10), (2, 10), (2, 20)):
+        (tmp_path / "part.py").write_text(PART.format(step=step, twice=twice))
+        assert _run(tmp_path) == step + twice
+
+
+def test_machine_code_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    (tmp_path / "part.py").write_text(PART.format(step=1, twice=10))
+    _run(tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    assert len(kept) == 2
+    _run(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept

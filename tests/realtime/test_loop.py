@@ -1,0 +1,69 @@
+"""The loop: every frame once, in order, from image to stimulus to sinks."""
+
+import pytest
+
+from camera_drivers.errors import CameraTimeoutError
+from realtime.loop import run_loop
+
+
+def test_every_frame_is_processed_once_and_in_order(make_bench):
+    bench = make_bench(n_frames=4)
+    assert run_loop(bench.parts, bench.stop) == 4
+    assert [(frame.index, frame.frame.frame_id) for frame in bench.sink.frames] == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    assert [list(frame.tracks.track_ids) for frame in bench.sink.frames] == [[1, 2]] * 4
+
+
+def test_a_rising_edge_fires_in_its_frame(make_bench):
+    bench = make_bench(rising_at=(2,))
+    run_loop(bench.parts, bench.stop)
+    outcomes = [[intent.outcome for intent in frame.action.intents] for frame in bench.sink.frames]
+    assert outcomes == [[], [], ["sent"], [], []]
+    assert [fired.pulse.duration_us for fired in bench.trigger.fired] == [10_000]
+
+
+def test_a_pose_after_its_deadline_does_not_fire_and_is_logged_as_late(make_bench):
+    bench = make_bench(rising_at=(2,), deadline_ns=1_000_000)
+    bench.clock.time_ns = 1_000_001
+    run_loop(bench.parts, bench.stop)
+    assert [intent.outcome for frame in bench.sink.frames for intent in frame.action.intents] == ["late"]
+    assert bench.trigger.fired == []
+
+
+def test_stage_times_follow_one_another(make_bench):
+    bench = make_bench(n_frames=2)
+    run_loop(bench.parts, bench.stop)
+    for processed in bench.sink.frames:
+        assert len(processed.stage_ns) == 5
+        assert all(stage >= 0 for stage in processed.stage_ns)
+
+
+def test_a_stop_ends_the_loop_after_the_frame_in_hand(make_bench):
+    bench = make_bench(n_frames=1000)
+    bench.sink.append = lambda processed: bench.stop.request("enough") if processed.index == 2 else None
+    assert run_loop(bench.parts, bench.stop) == 3
+
+
+def test_the_first_reason_to_stop_counts(make_bench):
+    bench = make_bench()
+    bench.stop.request("signal SIGINT")
+    bench.stop.request("recording failed")
+    assert bench.stop.reason == "signal SIGINT"
+    assert run_loop(bench.parts, bench.stop) == 0
+
+
+def test_a_camera_that_falls_silent_ends_the_run(make_bench):
+    bench = make_bench(silent=True, camera_lost_s=0.02)
+    with pytest.raises(CameraTimeoutError) as caught:
+        run_loop(bench.parts, bench.stop)
+    assert str(caught.value) == (
+        "camera: expected a frame within 0.02 s, got none; check its cable and its trigger, or raise loop.camera_lost_s"
+    )
+
+
+def test_the_trigger_is_polled_while_no_frame_comes(make_bench):
+    bench = make_bench(silent=True, camera_lost_s=0.02)
+    polls = []
+    bench.trigger.poll = lambda: polls.append(None) or ()
+    with pytest.raises(CameraTimeoutError):
+        run_loop(bench.parts, bench.stop)
+    assert polls

@@ -1,0 +1,392 @@
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from triggers import wire
+from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
+from triggers.pulse import Pulse
+from triggers.serial import SerialOptions, SerialTrigger
+from triggers.testing import check_trigger
+
+FAR_NS = 2**62
+MS = 1_000_000
+
+
+class Clock:
+    """A host clock that stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now_ns = 5_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opened(peer, clock):
+    """An open trigger with a clock set by hand, its peer having answered everything so far."""
+    trigger = SerialTrigger(SerialOptions(port=peer.port), clock)
+    trigger.open()
+    yield trigger
+    trigger.close()
+
+
+def test_contract(peer):
+    info = check_trigger(SerialTrigger(SerialOptions(port=peer.port, ack_timeout_ms=5_000)))
+    assert (info.driver, info.address, info.acknowledges, info.dead_man_ms) == ("serial", peer.port, True, 60_000)
+    assert info.device == {
+        "name": "simulated",
+        "firmware": "1.0",
+        "protocol": 1,
+        "n_channels": 8,
+        "max_on_us": 10_000_000,
+        "max_duty": 1.0,
+        "duty_window_ms": 10_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("pulse", "expected"),
+    [
+        pytest.param(Pulse(3, 200_000), (3, 0xFFFF, 200_000, 0, 0), id="unbroken"),
+        pytest.param(Pulse(0, 1, 0.5), (0, 32_768, 1, 0, 0), id="half power"),
+        pytest.param(Pulse(0, 1, 0.0), (0, 0, 1, 0, 0), id="sham"),
+        pytest.param(Pulse(0, 10**6, 1.0, 20.0, 10_000), (0, 0xFFFF, 10**6, 50_000, 10_000), id="train"),
+        pytest.param(Pulse(0, 10**6, 1.0, 30.0, 33_333), (0, 0xFFFF, 10**6, 33_334, 33_333), id="width nearly period"),
+        pytest.param(Pulse(0, 10**6, 1.0, 5e-324, 10), (0, 0xFFFF, 10**6, wire.U32, 10), id="endless period"),
+    ],
+)
+def test_a_pulse_on_the_wire(peer, opened, until, clock, pulse, expected):
+    clock.now_ns = 2**32 * MS
+    receipt = opened.fire(pulse, command_id=0xFFFF_FFFF, expires_ns=clock.now_ns + 17_999_999)
+    (train,) = until.true(lambda: peer.of_type(wire.PulseTrain))
+    assert train == wire.PulseTrain(0xFFFF_FFFF, *expected, expires_ms=17)
+    assert (receipt.command_id, receipt.acked_ns, receipt.delivered) == (0xFFFF_FFFF, None, True)
+
+
+def test_acknowledgements_come_from_poll(opened, until, clock):
+    receipt = opened.fire(Pulse(0, 1_000), 7, FAR_NS)
+    assert receipt.sent_ns == clock.now_ns
+    clock.now_ns += 3 * MS
+    event = until.event(opened, "ack")
+    assert (event.command_id, event.host_ns, event.detail) == (7, clock.now_ns, "")
+    assert event.device_us > 0
+    assert opened.poll() == ()
+
+
+def test_a_refusal_says_why(peer, opened, until):
+    opened.fire(Pulse(8, 1_000), 7, FAR_NS)
+    event = until.event(opened, "refused")
+    assert (event.command_id, event.detail) == (7, f"serial {peer.port}: the device has no such channel")
+
+
+def test_an_expired_command_is_refused_by_the_device(peer, opened, until, clock):
+    opened.fire(Pulse(0, 1_000), 7, clock.now_ns - 50 * MS)
+    assert until.event(opened, "refused").detail == f"serial {peer.port}: the command came too late"
+
+
+def test_a_missing_acknowledgement_is_one_fault(peer, opened, clock):
+    peer.answer = peer.ignore
+    opened.fire(Pulse(0, 1_000), 7, FAR_NS)
+    clock.now_ns += 100 * MS
+    assert opened.poll() == ()
+    clock.now_ns += 1
+    event, *silence = opened.poll()
+    assert (event.kind, event.command_id) == ("fault", 7)
+    assert event.detail == f"serial {peer.port}: command 7 was not answered within 100 ms"
+    assert opened.poll() == ()
+    del silence
+
+
+def test_an_acknowledgement_after_the_time_out_is_still_reported(peer, opened, until, clock):
+    peer.answer = peer.ignore
+    opened.fire(Pulse(0, 1_000), 7, FAR_NS)
+    clock.now_ns += 101 * MS
+    assert opened.poll()[0].kind == "fault"
+    peer.send(wire.encode(wire.Ack(7, wire.PulseTrain.TYPE, 1, 5)))
+    event = until.event(opened, "ack")
+    assert (event.command_id, event.detail) == (7, "after the time-out")
+
+
+@pytest.mark.parametrize("switch_off", [lambda trigger: trigger.stop(0), lambda trigger: trigger.all_off()])
+def test_an_unanswered_switching_off_is_a_fault(peer, opened, clock, switch_off):
+    peer.answer = peer.ignore
+    switch_off(opened)
+    clock.now_ns += 101 * MS
+    event = opened.poll()[0]
+    assert (event.kind, event.command_id) == ("fault", None)
+    assert event.detail == f"serial {peer.port}: the command to switch off was not answered within 100 ms"
+
+
+def test_heartbeats_are_sent_when_due(peer, opened, until, clock):
+    until.true(lambda: len(peer.of_type(wire.Heartbeat)) == 1)  # `open` sends one.
+    for _ in range(5):
+        opened.poll()
+    clock.now_ns += 19 * MS
+    opened.poll()
+    opened.stop(0)
+    until.true(lambda: peer.of_type(wire.Stop))
+    assert len(peer.of_type(wire.Heartbeat)) == 1
+    clock.now_ns += 1 * MS
+    opened.poll()
+    until.true(lambda: len(peer.of_type(wire.Heartbeat)) == 2)
+    assert peer.of_type(wire.Heartbeat)[1].host_ms == clock.now_ns // MS
+
+
+def test_a_silent_device_is_one_fault_until_it_speaks_again(peer, opened, until, clock):
+    until.true(lambda: len(peer.of_type(wire.Heartbeat)) == 1)
+    opened.stop(0)
+    until.true(lambda: opened._pending == {} or opened.poll())  # Everything so far is answered.
+    peer.answer = peer.ignore
+    faults = []
+    for _ in range(20):
+        clock.now_ns += 20 * MS
+        faults += opened.poll()
+    assert [fault.detail for fault in faults] == [
+        f"serial {peer.port}: the device did not answer the heartbeat within 100 ms"
+    ]
+    peer.answer = peer._as_device
+    clock.now_ns += 20 * MS
+    opened.poll()
+    until.true(lambda: opened.poll() or not opened._silent)
+    peer.answer = peer.ignore
+    clock.now_ns += 20 * MS
+    opened.poll()
+    clock.now_ns += 101 * MS
+    assert [event.kind for event in opened.poll()] == ["fault"]
+
+
+def test_a_restarted_device_is_one_fault_and_nothing_can_be_fired(peer, opened, until):
+    peer.send(wire.encode(wire.Boot(0)))
+    event = until.event(opened, "fault")
+    assert event.detail == (
+        f"serial {peer.port}: the device restarted by itself, its outputs are off; look for a loose cable or a weak "
+        "supply, then start again"
+    )
+    assert opened.poll() == ()
+    with pytest.raises(TriggerFailedError, match="restarted by itself"):
+        opened.fire(Pulse(0, 1_000), 8, FAR_NS)
+    assert peer.of_type(wire.PulseTrain) == []
+    opened.all_off()
+    until.true(lambda: peer.of_type(wire.AllOff))
+
+
+def test_a_pulse_cut_by_the_dead_man_is_a_fault(peer, opened, until):
+    peer.send(wire.encode(wire.Done(7, wire.EndReason.DEAD_MAN, 99)))
+    event = until.event(opened, "fault")
+    assert (event.command_id, event.device_us) == (7, 99)
+    assert event.detail == (
+        f"serial {peer.port}: the device heard nothing for its dead-man time and switched everything off"
+    )
+
+
+@pytest.mark.parametrize("reason", [wire.EndReason.FINISHED, wire.EndReason.STOPPED, wire.EndReason.ALL_OFF])
+def test_a_pulse_that_ended_as_asked_is_no_event(peer, opened, until, reason):
+    peer.send(wire.encode(wire.Done(7, reason, 99)) + wire.encode(wire.Ack(8, wire.PulseTrain.TYPE, 0, 100)))
+    assert until.event(opened, "ack").command_id == 8
+
+
+def test_the_devices_clock_has_no_overflow(peer, opened, until):
+    times_us = []
+    for n_steps in range(6):
+        device_us = n_steps * 2_000_000_000 & wire.U32
+        peer.send(wire.encode(wire.Ack(7, wire.PulseTrain.TYPE, 1, device_us)))
+        times_us.append(until.event(opened, "ack").device_us)
+    assert [time_us - times_us[0] for time_us in times_us] == [n_steps * 2_000_000_000 for n_steps in range(6)]
+
+
+def test_garbage_from_the_device_is_ignored(peer, opened, until):
+    peer.send(bytes(range(256)) * 4)
+    opened.fire(Pulse(0, 1_000), 7, FAR_NS)
+    assert until.event(opened, "ack").command_id == 7
+
+
+# --- opening ---
+
+
+def test_no_such_port(tmp_path):
+    trigger = SerialTrigger(SerialOptions(port=str(tmp_path / "ttyACM9")))
+    with pytest.raises(TriggerNotOpenError) as caught:
+        trigger.open()
+    assert str(caught.value).startswith(f"serial {tmp_path}/ttyACM9: no such port; ports on this machine: ")
+    trigger.close()
+
+
+def test_a_file_that_is_no_port(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TriggerNotOpenError, match="cannot be opened: Could not configure port"):
+        SerialTrigger(SerialOptions(port=str(tmp_path / "file"))).open()
+
+
+def test_a_second_program_cannot_open_the_device_and_learns_who_has_it(peer, opened):
+    script = (
+        "import sys\n"
+        "from triggers.serial import SerialOptions, SerialTrigger\n"
+        "SerialTrigger(SerialOptions(port=sys.argv[1])).open()\n"
+    )
+    second = subprocess.run([sys.executable, "-c", script, peer.port], capture_output=True, text=True, check=False)
+    expected = rf"TriggerNotOpenError: serial {peer.port}: in use by process {os.getpid()} \(.*\); end it first"
+    assert re.search(expected, second.stderr), second.stderr
+
+
+def test_a_closed_port_can_be_opened_again(peer):
+    trigger = SerialTrigger(SerialOptions(port=peer.port))
+    for _ in range(2):
+        trigger.open()
+        with pytest.raises(TriggerNotOpenError, match="already open here"):
+            trigger.open()
+        trigger.close()
+
+
+def test_another_protocol_version_is_refused(peer):
+    peer.answer = lambda data: wire.frame(struct.pack("<BBI", 9, wire.Identity.TYPE, 1) + bytes(30))
+    with pytest.raises(TriggerNotOpenError) as caught:
+        SerialTrigger(SerialOptions(port=peer.port)).open()
+    assert str(caught.value) == (
+        f"serial {peer.port}: expected protocol version 1, got version 9; "
+        "put the firmware of this release on the device"
+    )
+
+
+def test_another_device_is_refused(peer):
+    peer.answer = lambda data: b"ok\r\n"
+    trigger = SerialTrigger(SerialOptions(port=peer.port, boot_wait_s=0.4))
+    with pytest.raises(TriggerNotOpenError) as caught:
+        trigger.open()
+    assert re.fullmatch(
+        rf"serial {peer.port}: expected an answer within 0\.4 s, got \d+ bytes that make no sense; is our firmware on "
+        r"the device, and is its baud rate 115200\?",
+        str(caught.value),
+    )
+    with pytest.raises(TriggerFailedError, match="not open; open it first"):
+        trigger.fire(Pulse(0, 1), 1, FAR_NS)
+
+
+def test_a_device_that_vanishes_while_it_is_greeted(peer):
+    def vanish(data: bytes) -> bytes:
+        os.close(peer._slave)
+        os.close(peer.master)
+        peer._ending.set()
+        return b""
+
+    peer.answer = vanish
+    with pytest.raises(TriggerNotOpenError, match="the port is gone"):
+        SerialTrigger(SerialOptions(port=peer.port)).open()
+    peer._thread.join()
+
+
+def test_it_waits_for_a_board_that_restarts_when_the_port_is_opened(peer):
+    started_s = time.monotonic()
+    device = peer.answer
+
+    def boot_late(data: bytes) -> bytes:
+        if time.monotonic() - started_s < 0.4:
+            return b"\x00\xffbootloader\x00"
+        peer.answer = device
+        return wire.encode(wire.Boot(0))
+
+    peer.answer = boot_late
+    trigger = SerialTrigger(SerialOptions(port=peer.port))
+    trigger.open()
+    trigger.close()
+    assert len(peer.of_type(wire.Hello)) >= 3
+
+
+def test_limits_are_lowered(peer):
+    options = SerialOptions(port=peer.port, max_on_ms=50, max_duty=0.2, dead_man_ms=80)
+    with SerialTrigger(options):
+        (limits,) = peer.of_type(wire.Limits)
+        assert (limits.max_on_us, limits.max_duty_permille, limits.dead_man_ms) == (50_000, 200, 80)
+    info = SerialTrigger(options).open()
+    assert (info.device["max_on_us"], info.device["max_duty"], info.dead_man_ms) == (50_000, 0.2, 80)
+
+
+def test_a_heartbeat_too_slow_for_the_device_is_refused(peer):
+    with pytest.raises(TriggerNotOpenError) as caught:
+        SerialTrigger(SerialOptions(port=peer.port, dead_man_ms=39)).open()
+    assert str(caught.value) == (
+        f"serial {peer.port}: expected heartbeat_ms of at most half the device's dead-man time of 39 ms, got 20 ms; it "
+        "would switch off between two heartbeats"
+    )
+
+
+# --- a link that fails ---
+
+
+def _fill(trigger: SerialTrigger) -> tuple[int, float]:
+    """Fire until the port takes no more; return how often and the longest call, s."""
+    longest_s = 0.0
+    for n_fired in range(100_000):
+        started_s = time.perf_counter()
+        try:
+            trigger.fire(Pulse(0, 1_000), n_fired, FAR_NS)
+        except TriggerTimeoutError:
+            return n_fired, longest_s
+        finally:
+            longest_s = max(longest_s, time.perf_counter() - started_s)
+    raise AssertionError("the port took everything")
+
+
+def test_a_peer_that_does_not_read_blocks_nothing(peer, opened, until, clock):
+    peer.stop_reading()
+    n_fired, longest_s = _fill(opened)
+    assert n_fired > 10
+    assert longest_s < 0.05
+    started_s = time.perf_counter()
+    clock.now_ns += 101 * MS
+    assert {event.kind for event in opened.poll()} == {"fault"}
+    opened.all_off()
+    assert time.perf_counter() - started_s < 0.05
+
+
+def test_switching_off_overtakes_what_waits_in_the_buffer(peer, opened, until):
+    peer.stop_reading()
+    peer.answer = peer.ignore
+    n_fired, _ = _fill(opened)
+    opened.all_off()
+    peer.go_on_reading()
+    until.true(lambda: peer.of_type(wire.AllOff))
+    assert len(peer.of_type(wire.PulseTrain)) < n_fired
+
+
+def test_closing_with_a_peer_that_does_not_read_is_quick_and_leaves_all_off(peer, opened, until):
+    peer.stop_reading()
+    peer.answer = peer.ignore
+    _fill(opened)
+    started_s = time.perf_counter()
+    opened.close()
+    assert time.perf_counter() - started_s < 0.2
+    peer.go_on_reading()
+    until.true(lambda: peer.of_type(wire.AllOff))
+
+
+def test_a_vanished_port(peer, opened):
+    peer.close()
+    with pytest.raises(TriggerFailedError) as caught:
+        opened.fire(Pulse(0, 1_000), 7, FAR_NS)
+    gone = f"serial {peer.port}: the port is gone (Input/output error); plug the device in and start again"
+    assert str(caught.value) == gone
+    assert [(event.kind, event.detail) for event in opened.poll()] == [("fault", gone)]
+    assert opened.poll() == ()
+    for call in (lambda: opened.fire(Pulse(0, 1_000), 8, FAR_NS), lambda: opened.stop(0)):
+        with pytest.raises(TriggerFailedError, match="the port is gone"):
+            call()
+    opened.all_off()
+    opened.close()
+    opened.close()
+
+
+def test_poll_notices_a_vanished_port_by_itself_and_says_so_once(peer, opened):
+    peer.close()
+    assert [event.kind for event in opened.poll()] == ["fault"]
+    assert opened.poll() == ()
