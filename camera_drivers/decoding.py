@@ -48,6 +48,7 @@ class VideoReader:
         width: px.
         n_frames: As the container says, or None where it does not.
         frame_rate_hz: As the container says, or None.
+        n_read: Frames read or skipped so far.
 
     Raises:
         CameraNotOpenError: The file is missing, empty, or no video.
@@ -66,7 +67,7 @@ class VideoReader:
         self.frame_rate_hz = float(self._stream.average_rate) if self._stream.average_rate else None
         self._image = np.empty((self.height, self.width) if channels == 1 else (self.height, self.width, 3), np.uint8)
         self._frames: Iterator[av.VideoFrame] = self._container.decode(self._stream)
-        self._index = 0
+        self.n_read = 0
         self._first_time = Fraction(0)
 
     def __iter__(self) -> Iterator[Decoded]:
@@ -78,28 +79,30 @@ class VideoReader:
         Raises:
             CameraFailedError: The file is damaged or ends early; the message names the frame.
         """
-        index, frame = self._next_frame()
+        if (following := self._next_frame()) is None:
+            raise StopIteration
+        index, frame = following
         self._write_image(frame)
         return Decoded(index, round((self._time(index, frame) - self._first_time) * 1_000_000_000), self._image)
 
-    def skip(self) -> None:
-        """Decode the next frame and make no image of it; raises as iterating does."""
-        self._next_frame()
+    def skip(self) -> bool:
+        """Decode the next frame and make no image of it; False at the end. Raises as iterating does."""
+        return self._next_frame() is not None
 
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._container.close()
 
-    def _next_frame(self) -> tuple[int, av.VideoFrame]:
-        index = self._index
+    def _next_frame(self) -> tuple[int, av.VideoFrame] | None:
+        index = self.n_read
         try:
-            frame = next(self._frames)
-        except StopIteration:
-            if self.n_frames is not None and index < self.n_frames:
-                raise self._damage(f"expected {self.n_frames} frames, got {index}; the file is cut off") from None
-            raise
+            frame = next(self._frames, None)
         except av.FFmpegError as error:
             raise self._damage(f"expected a readable frame {index}, got damaged data ({error.strerror})") from error
+        if frame is None:
+            if self.n_frames is not None and index < self.n_frames:
+                raise self._damage(f"expected {self.n_frames} frames, got {index}; the file is cut off")
+            return None
         if frame.is_corrupt:
             raise self._damage(f"expected a whole frame {index}, got a damaged one")
         if (frame.height, frame.width) != (self.height, self.width):
@@ -108,7 +111,7 @@ class VideoReader:
             )
         if index == 0:
             self._first_time = self._time(index, frame)
-        self._index += 1
+        self.n_read += 1
         return index, frame
 
     def _open(self) -> av.container.InputContainer:

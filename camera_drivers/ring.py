@@ -6,7 +6,6 @@ the sleeper, and lets the writer take back what a slow consumer has not fetched 
 itself; a process that is killed at any point leaves nothing locked.
 """
 
-import array
 import fcntl
 import json
 import math
@@ -14,6 +13,7 @@ import mmap
 import os
 import select
 import struct
+import sys
 import termios
 import time
 from dataclasses import asdict, dataclass, replace
@@ -373,18 +373,17 @@ class RingReader:
         return self._frame(self._held)
 
     @property
+    def n_waiting(self) -> int:
+        """Frames in the ring that have not been taken yet."""
+        if self._queue is None or self._ended:
+            return 0
+        n_bytes = int.from_bytes(fcntl.ioctl(self._queue, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return n_bytes // _NUMBER_BYTES - int(self._memory.cells[_ENDED])
+
+    @property
     def ended(self) -> bool:
         """True once the stream has ended and every frame of it has been taken."""
         return self._ended
-
-    @property
-    def n_waiting(self) -> int:
-        """Frames that the next calls of `take` find at once."""
-        if self._queue is None:
-            return 0
-        n_bytes = array.array("i", [0])
-        fcntl.ioctl(self._queue, termios.FIONREAD, n_bytes)
-        return n_bytes[0] // _NUMBER_BYTES
 
     @property
     def error(self) -> str:

@@ -21,6 +21,10 @@ class PoseModel(ABC):
 
     Options: ClassVar[type[BaseModel]]
 
+    @abstractmethod
+    def __init__(self, options: Any) -> None:
+        ...
+
     @property
     @abstractmethod
     def skeleton(self) -> Skeleton:

@@ -74,7 +74,8 @@ class ExportedModel(PoseModel):
         self._values = np.zeros((n_slots, n_nodes), np.float32)
         self._low = np.array([-MARGIN_PX, -MARGIN_PX], np.float32)
         self._high = np.array([self._shape[1] - 1 + MARGIN_PX, self._shape[0] - 1 + MARGIN_PX], np.float32)
-        self._detector, self._instances = self._bound()
+        # The detector, then the other graph bound for 1, 2, … animals: its cost grows with their number.
+        self._graphs = [self._bound_detector(), *self._bound_instances()]
 
     @property
     def skeleton(self) -> Skeleton:
@@ -119,7 +120,7 @@ class ExportedModel(PoseModel):
             )
         blank = np.zeros(self._shape, np.uint8)
         self._centroids[:] = (width / 2, height / 2)
-        for graph in (self._detector, *self._instances):
+        for graph in self._graphs:
             _run_until_settled(graph, blank)
 
     def predict(
@@ -140,22 +141,24 @@ class ExportedModel(PoseModel):
             raise ModelInputError(
                 f"{self._folder}: expected an image of shape {self._shape} uint8, got {image.shape} {image.dtype}"
             )
-        self._detector.run("image", image)
+        self._graphs[0].run("image", image)
         n = self._keep_possible_centroids(int(np.count_nonzero(self._valid)))
         if n > 0:
-            self._instances[n - 1].run("image", image)
+            self._graphs[n].run("image", image)
         return self._poses(n)
 
     def close(self) -> None:
-        """Release nothing: the sessions end with the object."""
+        """Release both graphs."""
+        self._graphs.clear()
 
-    def _bound(self) -> tuple[BoundGraph, list[BoundGraph]]:
-        """Load both graphs and bind them to the buffers; one binding of the second for every number of animals."""
-        image = np.zeros(self._shape, np.uint8)
+    def _bound_detector(self) -> BoundGraph:
         found = {"centroids": self._centroids, "centroid_scores": self._scores, "valid": self._valid}
-        detector = self._load("detector").bind({"image": image}, found)
+        return self._load("detector").bind({"image": np.zeros(self._shape, np.uint8)}, found)
+
+    def _bound_instances(self) -> list[BoundGraph]:
         graph = self._load("instances")
-        return detector, [
+        image = np.zeros(self._shape, np.uint8)
+        return [
             graph.bind(
                 {"image": image, "centroids": self._centroids[:n]},
                 {"peaks": self._peaks[:n], "peak_values": self._values[:n]},

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from models.errors import ModelNotOpenError
 from models.skeleton import Skeleton
@@ -15,6 +16,18 @@ SPEC_FILE = "model.json"
 Geometry = Literal["exact", "sleap_compat"]
 GraphRole = Literal["detector", "instances"]
 _Link = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+
+def _file_of_folder(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*\.onnx", name):
+        raise ValueError(f"expected the name of an .onnx file in this folder, got {name}")
+    return name
+
+
+def _hexadecimal(digest: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(f"expected 64 hexadecimal digits, got {digest}")
+    return digest
 
 
 class _Part(BaseModel):
@@ -74,8 +87,8 @@ class InstanceSpec(_Part):
 class GraphFile(_Part):
     """One ONNX graph of the folder."""
 
-    file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*\.onnx$")]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    file: Annotated[str, AfterValidator(_file_of_folder)]
+    sha256: Annotated[str, AfterValidator(_hexadecimal)]
 
 
 class ModelSpec(_Part):
@@ -147,10 +160,15 @@ class ModelSpec(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise ModelNotOpenError("\n".join(_fault(path, fault) for fault in error.errors())) from error
+            raise ModelNotOpenError(listed_faults(str(path), error)) from error
 
 
-def _fault(path: Path, fault: Any) -> str:
+def listed_faults(where: str, error: ValidationError) -> str:
+    """Return one line for every fault that pydantic found: where, its path, expected against got."""
+    return "\n".join(_fault(where, fault) for fault in error.errors())
+
+
+def _fault(path: str, fault: Any) -> str:
     where = "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in fault["loc"] if key != "[key]")
     kind, message = fault["type"], fault["msg"]
     if kind == "missing":

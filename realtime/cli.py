@@ -144,8 +144,9 @@ def _show_end(answer: dict[str, Any], code: int, *, as_json: bool) -> None:
         return
     end = answer["end"]
     console.print(f"{end['n_frames']} frames; ended: {end['reason']}", highlight=False)
-    if end["error"] is not None:
-        errors.print(end["error"]["text"], style="red", markup=False, highlight=False)
+    for what in (end["fault"] and f"disarmed, outputs off: {end['fault']}", end["error"] and end["error"]["text"]):
+        if what:
+            errors.print(what, style="red", markup=False, highlight=False)
     console.print(f"session: {end['folder']}", highlight=False, soft_wrap=True)
     _write_report(Path(end["folder"]))
 
@@ -282,19 +283,19 @@ def devices(as_json: Json = False) -> None:
     import triggers.registry  # noqa: PLC0415
     from serial.tools.list_ports import comports  # noqa: PLC0415
 
-    found = {
+    kinds = {
         "camera_drivers": sorted(camera_drivers.registry.names()),
         "model_kinds": sorted(models.registry.names()),
         "triggers": sorted(triggers.registry.names()),
-        "serial_ports": [{"port": port.device, "description": port.description} for port in comports()],
     }
+    ports = {port.device: port.description for port in comports()}
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps({**kinds, "serial_ports": ports}))
         return
-    for kind in ("camera_drivers", "model_kinds", "triggers"):
-        console.print(f"{kind.replace('_', ' ')}: {', '.join(str(name) for name in found[kind])}", highlight=False)
-    ports = [f"{port.device} ({port.description})" for port in comports()]
-    console.print(f"serial ports: {', '.join(ports) or 'none found'}", highlight=False)
+    for kind, names in kinds.items():
+        console.print(f"{kind.replace('_', ' ')}: {', '.join(names)}", highlight=False)
+    described = ", ".join(f"{port} ({text})" for port, text in ports.items())
+    console.print(f"serial ports: {described or 'none found'}", highlight=False)
 
 
 @app.command(name="import")

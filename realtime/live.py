@@ -65,12 +65,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class LiveEnd:
-    """How a live session ended, for whoever started it."""
+    """How a live session ended, for whoever started it.
+
+    Attributes:
+        fault: Why the stimulator was disarmed before the end, or the empty string.
+    """
 
     folder: Path
     end: session.SessionEnd
     recorder: RecorderReport
     drops: Mapping[str, int]
+    fault: str
 
 
 class _Deadline:
@@ -137,7 +142,8 @@ def run_live(
             camera_lost_s=rig.loop.camera_lost_s,
         )
         end = session.run(parts, stop)
-        drops = dict(camera.drops)
+        drops = {str(reason): count for reason, count in camera.drops.items()}
+        fault = parts.stimulator.fault
         if end.error is not None:
             recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
         recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
@@ -145,10 +151,11 @@ def run_live(
         description["ended"] = end.reason
         description["error"] = None if end.error is None else str(end.error)
         description["n_frames"] = end.n_frames
+        description["fault"] = fault
         description["drops"] = drops
         description["recorder"] = asdict(report)
         session_folder.write_description(out, description)
-        return LiveEnd(out, end, report, drops)
+        return LiveEnd(out, end, report, drops, fault)
 
 
 def _sinks(request: Request, rig: Rig, recorder: Recorder, camera: Acquisition, stop: StopRequest) -> tuple[Sink, ...]:
@@ -195,7 +202,7 @@ def _describe(rig: Rig, camera: CameraInfo, model: PoseModel, outputs: Mapping[s
 
 def exit_code(end: LiveEnd) -> int:
     """Return the process's exit code for a session that ran: see `poseloop --help`."""
-    if end.end.error is not None:
+    if end.end.error is not None or end.fault:
         return 3
     if end.end.reason.startswith("recording failed") or end.recorder.errors:
         return 4
@@ -217,12 +224,13 @@ def main() -> int:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 2)
         except (CameraError, TriggerError) as error:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 3)
-    error = end.end.error
+    failure = end.end.error
     answer = {
         "folder": str(end.folder),
         "n_frames": end.end.n_frames,
         "reason": end.end.reason,
-        "error": None if error is None else {"kind": type(error).__name__, "text": str(error)},
+        "error": None if failure is None else {"kind": type(failure).__name__, "text": str(failure)},
+        "fault": end.fault,
         "drops": dict(end.drops),
         "recorder": asdict(end.recorder),
     }

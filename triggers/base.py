@@ -78,6 +78,10 @@ class Trigger(ABC):
     Options: ClassVar[type[BaseModel]]
 
     @abstractmethod
+    def __init__(self, options: Any) -> None:
+        ...
+
+    @abstractmethod
     def open(self) -> TriggerInfo:
         """Open the port, identify the device, switch every output off.
 

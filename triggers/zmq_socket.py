@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils import z85
 
 from triggers.errors import TriggerNotOpenError
 
@@ -100,10 +99,10 @@ class PeerSocket:
 
 
 class _OnlyPeer:
-    """Lets in the holder of one key."""
+    """Lets in the holder of one key, Z85 as in its file."""
 
     def __init__(self, public_key: bytes) -> None:
-        self._key = z85.decode(public_key)
+        self._key = public_key
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Return whether the holder of `key` may connect."""

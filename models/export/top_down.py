@@ -3,12 +3,14 @@
 `export_top_down` is what training and importing call.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from models.errors import ModelInputError
 from models.export.builder import GraphBuilder
@@ -34,6 +36,7 @@ from models.spec import (
     InstanceSpec,
     ModelSpec,
     SkeletonSpec,
+    listed_faults,
     sha256_of,
 )
 
@@ -81,21 +84,26 @@ def export_top_down(
         ModelInputError: The networks do not fit each other or the options.
         ModelNotInstalledError: The package `onnx` is missing.
     """
-    image = ImageSpec(height_px=image_shape[0], width_px=image_shape[1], channels=3 if len(image_shape) == 3 else 1)
+    try:
+        image = ImageSpec(height_px=image_shape[0], width_px=image_shape[1], channels=3 if len(image_shape) == 3 else 1)
+        detector_spec = DetectorSpec(
+            input_scale=detector_scale,
+            output_stride=output_stride(detector, detector.outputs[0]),
+            pad_to_stride=pad_to_stride or max_stride(detector),
+        )
+        instance_spec = InstanceSpec(
+            crop_size_px=crop_size_px,
+            input_scale=instance_scale,
+            output_stride=output_stride(instances, instances.outputs[0]),
+        )
+    except ValidationError as error:
+        raise ModelInputError(listed_faults("export", error)) from error
     plan = TopDown(
         detector=detector,
         instances=instances,
         image=image,
-        detector_spec=DetectorSpec(
-            input_scale=detector_scale,
-            output_stride=output_stride(detector, detector.outputs[0]),
-            pad_to_stride=pad_to_stride or max_stride(detector),
-        ),
-        instance_spec=InstanceSpec(
-            crop_size_px=crop_size_px,
-            input_scale=instance_scale,
-            output_stride=output_stride(instances, instances.outputs[0]),
-        ),
+        detector_spec=detector_spec,
+        instance_spec=instance_spec,
         n_nodes=len(skeleton.nodes),
         peak_threshold=peak_threshold,
         max_instances=max_instances,
@@ -156,6 +164,11 @@ class TopDown:
                 f"detector: expected pad_to_stride to be a multiple of {max_stride(self.detector)}, "
                 f"got {self.detector_spec.pad_to_stride}"
             )
+        n_cells = math.prod(self._detector_size()) // self.detector_spec.output_stride**2
+        if self.max_instances > n_cells:
+            raise ModelInputError(
+                f"max_instances: expected at most the map's {n_cells} cells, got {self.max_instances}"
+            )
 
     def detector_graph(self) -> Any:
         """Image → `centroids (K, 2)` px, NaN in empty slots; `centroid_scores (K,)`; `valid (K,)`."""
@@ -164,8 +177,7 @@ class TopDown:
         shape = self.image.shape
         scale, stride = self.detector_spec.input_scale, self.detector_spec.output_stride
         pixels = add_scaled_image(graph, image, shape, scale, input_channels(self.detector), self.geometry)
-        scaled = (scaled_size(shape[0], scale), scaled_size(shape[1], scale))
-        pixels, padded = add_network_input(graph, pixels, scaled, self.detector_spec.pad_to_stride)
+        pixels, padded = add_network_input(graph, pixels, self._detector_size(), self.detector_spec.pad_to_stride)
         maps = _maps(graph, self.detector, pixels, padded, stride)
         peaks, scores, valid = add_local_peaks(graph, maps, self.peak_threshold, self.max_instances, self.geometry)
         centroids = self._to_full_size(graph, graph.op("Mul", peaks, graph.float32(stride)), scale)
@@ -173,6 +185,10 @@ class TopDown:
         graph.output(scores, "centroid_scores", np.float32, (self.max_instances,))
         graph.output(valid, "valid", np.bool_, (self.max_instances,))
         return graph.build()
+
+    def _detector_size(self) -> tuple[int, int]:
+        scale = self.detector_spec.input_scale
+        return scaled_size(self.image.height_px, scale), scaled_size(self.image.width_px, scale)
 
     def instances_graph(self) -> Any:
         """Image and `centroids (n, 2)` px → `peaks (n, nodes, 2)` px, NaN = not seen; `peak_values (n, nodes)`."""

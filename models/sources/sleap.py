@@ -206,9 +206,18 @@ def _decoded(value: Any, objects: list[str | int]) -> Any:
     if "py/id" in value:
         return objects[value["py/id"] - 1]
     if "py/object" in value:
-        objects.append(value["py/state"]["py/tuple"][0] if "py/state" in value else value["name"])
+        objects.append(_node_name(value))
         return objects[-1]
     if "py/reduce" in value:
         objects.append(value["py/reduce"][1]["py/tuple"][0])
         return objects[-1]
     return {key: _decoded(item, objects) for key, item in value.items()}
+
+
+def _node_name(node: Mapping[str, Any]) -> str:
+    """Return a node's name; its attributes were stored in three ways over the years."""
+    state = node.get("py/state", node)
+    name = state["py/tuple"][0] if "py/tuple" in state else state["name"]
+    if not isinstance(name, str):
+        raise TypeError(f"a node's name is a {type(name).__name__}")
+    return name

@@ -4,6 +4,7 @@ It ends when the loop closes its end of the socket or dies, and only then, so th
 """
 
 import contextlib
+import os
 import select
 import shutil
 import signal
@@ -58,6 +59,8 @@ class EventRecorder:
         self._fail = fail
         self._buffer = memoryview(bytearray(MAX_PAYLOAD_BYTES))
         self._writing = True
+        self._arrival = select.poll()
+        self._arrival.register(sock, select.POLLIN)
 
     def drain(self) -> None:
         """Write the records that have arrived."""
@@ -75,21 +78,7 @@ class EventRecorder:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until there is something to drain."""
-        select.select([self._socket], [], [], timeout_s)
-
-    def stop(self, reason: str) -> None:
-        """Write no more; from here on records are only counted."""
-        if self._writing:
-            self._writing = False
-            self._fail(reason)
-
-    def close(self) -> None:
-        """Put the log on the disk and close it."""
-        try:
-            self.log.sync()
-        except LogWriteError as error:
-            self.stop(str(error))
-        self.log.close()
+        self._arrival.poll(timeout_s * 1e3)
 
     def _write(self, payload: memoryview) -> None:
         if self._writing:
@@ -97,7 +86,8 @@ class EventRecorder:
                 self.log.append(payload)
                 return
             except LogWriteError as error:
-                self.stop(str(error))
+                self._writing = False
+                self._fail(str(error))
         self.n_lost += 1
 
 
@@ -119,9 +109,10 @@ class FrameRecorder:
         self.n_lost = 0
         self.n_video_frames = 0
         self.pixel_format = ""
+        self._path = folder / FRAMES_FILE
         self._ring = FrameRing.attach(handle)
         self._reader = self._ring.reader("recorder", policy="every")
-        self._log: FrameLogWriter | None = FrameLogWriter(folder / FRAMES_FILE)
+        self._log: FrameLogWriter | None = FrameLogWriter(self._path)
         self._video: VideoWriter | None = None
         self._fail = fail
         # A writer that waits for us loses nothing when we are late.
@@ -152,13 +143,17 @@ class FrameRecorder:
         frame = self._reader.take(timeout_s)
         if frame is None:
             return None
-        self._write_log(frame)
-        if self._video is not None and self._reader.n_waiting <= self._most_waiting:
-            try:
-                self._video.append(frame.image, frame.timestamp_ns)
-            except VideoWriteError as error:
-                self.stop_video(str(error))
+        self._write_log(frame, self._encode(frame))
         return frame.available_ns
+
+    def sync(self) -> None:
+        """Wait until the frame log is on the disk; the video may take the system's time.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        with self._path.open("rb") as file:
+            os.fdatasync(file.fileno())
 
     def stop_video(self, reason: str) -> None:
         """End the video here; the frame log goes on."""
@@ -169,18 +164,32 @@ class FrameRecorder:
     def close(self) -> None:
         """End both files and take no further part in the ring."""
         self._end_video()
+        if self._log is not None:
+            self._log.close()
         self._reader.close()
         self._ring.close()
 
-    def _write_log(self, frame: Frame) -> None:
+    def _encode(self, frame: Frame) -> int | None:
+        """Return the frame's index in the video, or None if it is not there."""
+        if self._video is None or self._reader.n_waiting > self._most_waiting:
+            return None
+        try:
+            self._video.append(frame.image, frame.timestamp_ns)
+        except VideoWriteError as error:
+            self.stop_video(str(error))
+            return None
+        return self._video.n_frames - 1
+
+    def _write_log(self, frame: Frame, video_index: int | None) -> None:
         if self._log is not None:
             try:
-                self._log.append(frame)
+                self._log.append(frame, video_index)
                 self.n_frames += 1
                 return
             except OSError as error:
-                self._fail(str(error))
+                self._log.close()
                 self._log = None
+                self._fail(f"{self._path}: could not write frame {self.n_frames}: {error.strerror}")
         self.n_lost += 1
 
     def _end_video(self) -> None:
@@ -234,7 +243,8 @@ class RecorderProcess:
         frames = self._frames
         if frames is not None:
             frames.close()
-        self._events.close()
+        self._sync_files()
+        self._events.log.close()
         files = (EVENTS_FILE, FRAMES_FILE, VIDEO_FILE)
         return Finished(
             n_events=self._events.log.n_records,
@@ -247,14 +257,20 @@ class RecorderProcess:
         )
 
     def _once_a_second(self) -> None:
-        """Put the event log on the disk, on a thread: a busy disk can take longer than the socket holds records."""
         self._sync_due_s = time.monotonic() + _SYNC_INTERVAL_S
+        # On a thread: a busy disk can take longer than the socket holds records.
         if self._sync is None or self._sync.done():
-            if self._sync is not None and (error := self._sync.exception()) is not None:
-                self._events.stop(str(error))
-            self._sync = self._syncer.submit(self._events.log.sync)
+            self._sync = self._syncer.submit(self._sync_files)
         if self._frames is not None and self._free_bytes() < _MIN_FREE_BYTES:
             self._frames.stop_video(self._disk_full("the video stops here, so that the event log can go on"))
+
+    def _sync_files(self) -> None:
+        try:
+            self._events.log.sync()
+            if self._frames is not None:
+                self._frames.sync()
+        except OSError as error:
+            self._fail(str(error))
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._folder).free

@@ -200,7 +200,9 @@ class Recorder:
     def _receive(self, timeout_s: float) -> Message | None:
         """Take note of the next message; None if there is none yet or the process is gone."""
         if timeout_s > 0.0:
-            select.select([self._socket], [], [], timeout_s)
+            ready = select.poll()  # not `select`, which cannot take descriptors above 1023
+            ready.register(self._socket, select.POLLIN)
+            ready.poll(timeout_s * 1e3)
         try:
             data = self._socket.recv(65536)
         except BlockingIOError:
@@ -222,15 +224,6 @@ class Recorder:
         if reason not in self._errors:
             self._errors.append(reason)
 
-    def _exit_status(self) -> str:
-        if self._process is None:
-            return "never started"
-        try:
-            status = self._process.wait(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            return "still exiting"
-        return f"signal {-status}" if status < 0 else f"exit status {status}"
-
     def _end_process(self) -> None:
         """Reap the process, by force if it is not about to end."""
         self._alive = False
@@ -242,3 +235,14 @@ class Recorder:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.returncode and not self._errors:
+            self._fail(f"recorder: the process ended by itself ({self._exit_status()})")
+
+    def _exit_status(self) -> str:
+        if self._process is None:
+            return "never started"
+        try:
+            status = self._process.wait(timeout=0.05)
+        except subprocess.TimeoutExpired:
+            return "still exiting"
+        return f"signal {-status}" if status < 0 else f"exit status {status}"

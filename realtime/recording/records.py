@@ -4,7 +4,7 @@ Arrays are kept as their raw little-endian bytes, C order, beside the sizes that
 them comes back, those of a NaN included.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -137,7 +137,7 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     trigger: str
-    kind: str
+    kind: Literal["ack", "refused", "fault"]
     command_id: int | None
     host_ns: int
     device_us: int | None

@@ -111,7 +111,7 @@ def tick_label(value: float) -> str:
 
 
 def time_ticks(scale: Scale) -> tuple[list[tuple[float, str]], str]:
-    """Return round times on a scale of seconds, each with its text, and the text's unit: s, or min for long sessions."""
+    """Return round times on a scale of seconds, each with its text, and the unit of the text: s, or min if long."""
     unit_s, unit = (60.0, "min") if scale.high > 600 else (1.0, "s")
     in_unit = Scale(scale.low / unit_s, scale.high / unit_s, 0.0, 1.0)
     return [(tick * unit_s, tick_label(tick)) for tick in in_unit.ticks(8)], unit

@@ -1,10 +1,11 @@
 """The longest bouts of each rule as pictures: the frame in the middle of the bout, with the skeletons on it."""
 
 import base64
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ from realtime.tracks import Tracks
 _PICTURE_PX = 480
 _MIN_CROP_PX = 120.0
 _GRAB_TIMEOUT_S = 5.0
+_PATIENCE_S = 20.0
+_FIRST_GUESS_S = 5e-4  # to decode one frame of 512×512 px
 _JPEG_QUALITY = 82
 
 
@@ -70,23 +73,47 @@ def choose_shots(data: SessionData, n_bouts: int) -> list[Shot]:
     return shots
 
 
-def session_pictures(data: SessionData, frame_ids: list[int]) -> Pictures:
-    """Return the images of some frames: from the recorded video, else from the camera's own source, else none."""
+def session_pictures(data: SessionData, frame_ids: Sequence[int]) -> Pictures:
+    """Return the images of some frames: from the recorded video, else from the camera's own source, else none.
+
+    A video is decoded from its start, so that late frames of a long session take long; those that would take more than
+    20 s are left out, and the note says so.
+    """
+    sources: list[tuple[Literal["video", "source"], str]] = []
     if (data.folder / VIDEO_FILE).exists():
-        images, note = "video", "Pictures from the recorded video."
-    elif data.description.get("camera", {}).get("reproducible"):
-        images, note = "source", "Pictures from the camera's own source, produced again."
-    else:
-        return Pictures({}, "The session recorded no pictures: skeletons only.")
-    camera = SessionCamera(SessionOptions(path=data.folder, frame_ids=tuple(sorted(set(frame_ids))), images=images))
+        sources.append(("video", "Pictures from the recorded video."))
+    if data.description.get("camera", {}).get("reproducible"):
+        sources.append(("source", "Pictures from the camera's own source, produced again."))
+    failures = []
+    for images, note in sources:
+        options = SessionOptions(path=data.folder, frame_ids=tuple(sorted(set(frame_ids))), images=images)
+        try:
+            found = _grab_all(options, first_frame_id=int(data.frame_ids[0]))
+        except CameraError as error:
+            failures.append(str(error))
+            continue
+        missing = len(set(frame_ids)) - len(found)
+        more = f" The last {missing} would take too long to find: skeletons only." if missing else ""
+        return Pictures(found, note + more)
+    reason = "; ".join(failures) or "the session recorded none"
+    return Pictures({}, f"Skeletons only, there are no pictures: {reason}.")
+
+
+def _grab_all(options: SessionOptions, first_frame_id: int) -> dict[int, NDArray[np.uint8]]:
     found: dict[int, NDArray[np.uint8]] = {}
-    try:
-        with camera:
-            while not camera.ended and (frame := camera.grab(_GRAB_TIMEOUT_S)) is not None:
-                found[frame.frame_id] = frame.image.copy()
-    except CameraError as error:
-        return Pictures(found, f"Some pictures could not be had, their skeletons stand alone: {error}")
-    return Pictures(found, note)
+    started_s = time.monotonic()
+    s_per_frame = _FIRST_GUESS_S
+    with SessionCamera(options) as camera:
+        for frame_id in options.frame_ids or ():
+            n_frames = frame_id - first_frame_id + 1
+            if n_frames * s_per_frame > _PATIENCE_S:
+                break
+            frame = camera.grab(_GRAB_TIMEOUT_S)
+            if frame is None:
+                break
+            found[frame.frame_id] = frame.image.copy()
+            s_per_frame = (time.monotonic() - started_s) / n_frames
+    return found
 
 
 def figure(shot: Shot, pictures: Pictures, description: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ _ACKNOWLEDGED = (
 def write_report(
     session_folder: Path,
     *,
-    pictures: Callable[[SessionData, list[int]], Pictures] = session_pictures,
+    pictures: Callable[[SessionData, Sequence[int]], Pictures] = session_pictures,
     n_bouts: int = 6,
 ) -> Path:
     """Write `report.html` into a session folder and return its path.

@@ -177,7 +177,7 @@ def load_session(folder: Path) -> SessionData:
                 columns.end = record
     except LogReadError as error:
         damage = str(error)
-    times = np.frombuffer(columns.times, np.int64).reshape(-1, 4)
+    times = np.array(columns.times, np.int64).reshape(-1, 4)
     return SessionData(
         folder=folder,
         description=description,
@@ -185,7 +185,7 @@ def load_session(folder: Path) -> SessionData:
         seconds=(times[:, 1] - times[:1, 1]) / 1e9,
         available_ns=times[:, 2],
         decided_ns=times[:, 3],
-        stage_ns=np.frombuffer(columns.stage_ns, np.int64).reshape(-1, len(STAGES)),
+        stage_ns=np.array(columns.stage_ns, np.int64).reshape(-1, len(STAGES)),
         rules={name: _trace(columns, name) for name in columns.states},
         intents=tuple(columns.intents),
         receipts=tuple(columns.receipts),
@@ -198,5 +198,5 @@ def load_session(folder: Path) -> SessionData:
 
 def _trace(columns: _Columns, name: str) -> RuleTrace:
     units = columns.units[name]
-    values = np.frombuffer(columns.values[name], np.float64).reshape(columns.n_frames, len(units))
+    values = np.array(columns.values[name], np.float64).reshape(columns.n_frames, len(units))
     return RuleTrace(np.frombuffer(columns.states[name], np.uint8), values, units)

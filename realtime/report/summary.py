@@ -73,13 +73,13 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
     lines = [f"{numbers['n_frames']} frames in {numbers['seconds']:.1f} s{rate}; ended: {numbers['ended']}", ""]
     lines += _latency_table({**numbers["latency_ms"], **_named(numbers["acknowledgement_ms"], "{} ack")})
     if numbers["deadline_ms"] is not None:
-        lines.append(f"{numbers['deadline_misses']} frames later than the deadline of {numbers['deadline_ms']:g} ms")
+        lines.append(f"frames past the deadline of {numbers['deadline_ms']:g} ms: {numbers['deadline_misses']}")
     counted = _counts(numbers["drops"]) or "none counted"
-    lines.append(f"frames not processed: {counted}; {numbers['missing_frame_ids']} frame ids missing")
+    lines.append(f"frames not processed: {counted}; frame ids missing: {numbers['missing_frame_ids']}")
     for name, rule in numbers["rules"].items():
-        longest = "" if not rule["bouts"] else f", longest {rule['longest_s']:.2f} s"
+        longest = "" if rule["longest_s"] is None else f", longest {rule['longest_s']:.2f} s"
         lines.append(
-            f"rule {name}: on {rule['bouts']} times, {rule['on_s']:.1f} s{longest}; unknown {rule['unknown_s']:.1f} s"
+            f"rule {name}: bouts {rule['bouts']}{longest}; on {rule['on_s']:.1f} s, unknown {rule['unknown_s']:.1f} s"
         )
     for name, outcomes in numbers["stimuli"].items():
         lines.append(f"stimulus {name}: {_counts(outcomes) or 'never asked for'}")
@@ -179,8 +179,9 @@ def _later_than_deadline(data: SessionData) -> NDArray[np.bool_] | None:
 
 
 def _latency_table(rows: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
-    width = max(len(name) for name in rows) + 2
-    lines = [f"{'latency, ms':<{width}}" + "".join(f"{column:>9}" for column in (*PERCENTILES, "n"))]
+    title = "latency, ms"
+    width = max(len(name) for name in (title, *rows))
+    lines = [f"{title:<{width}}" + "".join(f"{column:>9}" for column in (*PERCENTILES, "n"))]
     for name, row in rows.items():
         cells = "".join(f"{format_ms(row[column]):>9}" for column in PERCENTILES)
         lines.append(f"{name:<{width}}{cells}{row['n']:>9}")

@@ -122,6 +122,7 @@ class Action:
 
 
 _NOTHING = Action()
+_CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,11 @@ class Stimulator:
     def armed(self) -> bool:
         """True as long as stimuli are sent."""
         return not self._disarm_reason
+
+    @property
+    def fault(self) -> str:
+        """Why it was disarmed before it was closed; the empty string if it was not."""
+        return "" if self._disarm_reason == _CLOSED else self._disarm_reason
 
     @property
     def disarm_reason(self) -> str:
@@ -252,7 +258,7 @@ class Stimulator:
         with ExitStack() as stack:
             for trigger in reversed(self._triggers.values()):
                 stack.callback(trigger.close)
-            self.disarm("closed")
+            self.disarm(_CLOSED)
 
     def _start(self, stimulus: _Stimulus, moment: _Moment, receipts: list[Receipt]) -> Intent:
         outcome, detail = self._refusal(stimulus, moment)

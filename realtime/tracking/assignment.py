@@ -35,23 +35,24 @@ def greedy(cost: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 @compiled
-def margin(cost: NDArray[np.float64], match: NDArray[np.int64], row: int) -> float:
+def margin(cost: NDArray[np.float64], match: NDArray[np.int64], row: int, highest_cost: float) -> float:
     """Return by how much more the assignment would cost if a matched row and another were confused; ≥ 0, ∞ = cannot be.
 
     The alternatives are: it changes places with another row, it is a column that nobody took, or its column is that
-    of a row without one.
+    of a row without one. Such a row may be anywhere, so that it costs at most `highest_cost`, also where its cost is ∞.
 
     Args:
         cost: `(n_rows, n_columns)` without NaN, ∞ = never.
         match: `(n_rows,)` the column of each row, -1 = none.
         row: A row with a match.
+        highest_cost: What a pair that is just possible costs.
     """
     mine = cost[row, match[row]]
     best = np.inf
     taken = np.zeros(cost.shape[1], dtype=np.bool_)
     for other in range(cost.shape[0]):
         if match[other] < 0:
-            best = min(best, cost[other, match[row]] - mine)
+            best = min(best, min(cost[other, match[row]], highest_cost) - mine)
         else:
             taken[match[other]] = True
             if other != row:

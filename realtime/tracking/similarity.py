@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from realtime.compiled import compiled
 from realtime.geometry import displacement, pose_centre
 
+HIGHEST_COST = 2.0
+"""Cost of a pair at the edge of the gate with nothing in common."""
+
 
 @compiled
 def keypoint_similarity(

@@ -17,7 +17,7 @@ from realtime.tracking.identity import (
     kept_confidence,
     log_posterior,
 )
-from realtime.tracking.similarity import pair_cost
+from realtime.tracking.similarity import HIGHEST_COST, pair_cost
 from realtime.tracking.state import TrackState, expected_shift, follow, restart, retire, spawn, unseen_s
 
 CLASS_WEIGHT = 0.5
@@ -97,7 +97,7 @@ def _match(
             elapsed_s = unseen_s(state, track, timestamp_ns)
             if elapsed_s > settings.lost_s:
                 _doubt(state, track, settings.chance)
-            keep = math.tanh(margin(cost, match, track) / MARGIN_SOFTNESS)
+            keep = math.tanh(margin(cost, match, track, HIGHEST_COST) / MARGIN_SOFTNESS)
             state.confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
             _look_at_class(state, track, detections.class_probs[match[track]], elapsed_s, settings.class_memory_s)
             follow(state, track, detections.xy[match[track]], timestamp_ns, settings.velocity_s, settings.min_body_px)

@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -52,6 +53,7 @@ class Peer:
         self.device = Device(DeviceSpec(dead_man_ms=60_000), lambda edge: None, lambda message, now_us: None)
         self.answer: Callable[[bytes], bytes] = self._as_device
         self._parser = wire.Parser()
+        self._started_ns = time.monotonic_ns()
         self._turn = threading.Lock()
         self._reading = threading.Event()
         self._reading.set()
@@ -60,7 +62,7 @@ class Peer:
         self._thread.start()
 
     def _as_device(self, data: bytes) -> bytes:
-        return self.device.receive(data, time.monotonic_ns() // 1000)
+        return self.device.receive(data, (time.monotonic_ns() - self._started_ns) // 1000)
 
     def _serve(self) -> None:
         while not self._ending.is_set():
@@ -160,3 +162,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+@pytest.fixture
+def free_address() -> str:
+    """An address of this computer at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -173,8 +173,11 @@ def test_exporting_twice_gives_the_same_files(tmp_path, copy_network):
             "instances: expected 3 confidence maps and at most 6 offset maps, got outputs with 1 channels",
         ),
         ({"pad_to_stride": 3}, "detector: expected pad_to_stride to be a multiple of 2, got 3"),
+        ({"max_instances": 2000}, "max_instances: expected at most the map's 1050 cells, got 2000"),
+        ({"crop_size_px": 0}, "export: $.crop_size_px: expected greater than 0, got 0"),
+        ({"image_shape": (0, 70)}, "export: $.height_px: expected greater than 0, got 0"),
     ],
-    ids=["nodes", "pad"],
+    ids=["nodes", "pad", "slots", "crop", "image"],
 )
 def test_networks_that_do_not_fit_are_refused(tmp_path, copy_network, arguments, message):
     options = {"skeleton": SPOT, "image_shape": (60, 70), "crop_size_px": 32} | arguments

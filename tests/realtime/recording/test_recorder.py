@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from camera_drivers.frame_log import read_frame_log
 from camera_drivers.ring import FrameRing
 from realtime.recording.errors import RecorderNotStartedError
 from realtime.recording.log import read_all
@@ -64,7 +65,7 @@ def decode(path):
 
 
 def n_logged_frames(folder):
-    return (folder / "frames.log").stat().st_size // 8
+    return len(read_frame_log(folder / "frames.log"))
 
 
 def log_size(n_notes):
@@ -113,6 +114,10 @@ def test_a_session_is_recorded_whole(tmp_path, ring, start):
     assert records == [*map(note, range(30)), EndRecord(host_ns=30, reason="done", drops={})]
     assert end.torn_bytes == 0
     assert [frame.tobytes() for frame in decode(tmp_path / "frames.mkv")] == [image(k).tobytes() for k in range(30)]
+    logged = read_frame_log(tmp_path / "frames.log")
+    assert [(frame.frame_id, frame.timestamp_ns, frame.video_index) for frame in logged] == [
+        (k, k * FRAME_NS, k) for k in range(30)
+    ]
     assert recorder.close() is report
 
 
@@ -244,6 +249,7 @@ LOOP = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
+from camera_drivers.frame_log import read_frame_log
 from camera_drivers.ring import FrameRing
 from realtime.recording.records import NoteRecord
 from realtime.recording.recorder import Recorder, RecordingOptions
@@ -349,6 +355,20 @@ def test_when_the_video_cannot_grow_the_events_go_on(tmp_path, ring, start):
     assert len(decode(tmp_path / "frames.mkv")) >= 50
 
 
+def test_when_the_frame_log_cannot_grow_the_events_go_on(tmp_path, ring, start):
+    recorder = start(NO_VIDEO, ring)
+    resource.prlimit(pid_of(recorder), resource.RLIMIT_FSIZE, (3000, 3000))
+    n_frames = 0
+    while recorder.failed is None:
+        put(ring, n_frames)
+        n_frames += 1
+    assert recorder.append(note(0))
+    report = recorder.close()
+    n_logged = n_logged_frames(tmp_path)
+    assert report.errors[0].startswith(f"{tmp_path}/frames.log: could not write frame {n_logged}: ")
+    assert (report.n_events, report.n_frames, report.n_frames_lost) == (1, n_logged, n_frames - n_logged)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 80 MiB."""
@@ -425,7 +445,11 @@ def test_a_slow_encoder_costs_video_frames_and_nothing_else(tmp_path, start):
     assert report.errors == ()
     assert (report.n_events, report.n_events_lost) == (n_frames, 0)
     assert (report.n_frames, report.n_frames_lost) == (n_frames - n_overwritten, n_overwritten)
-    assert len(decode(tmp_path / "frames.mkv")) == report.n_video_frames < report.n_frames
+    images = decode(tmp_path / "frames.mkv")
+    assert len(images) == report.n_video_frames < report.n_frames
+    in_video = [frame for frame in read_frame_log(tmp_path / "frames.log") if frame.video_index is not None]
+    assert [frame.video_index for frame in in_video] == list(range(len(images)))
+    assert all(np.array_equal(shown, noise[frame.frame_id % 2]) for shown, frame in zip(images, in_video, strict=True))
 
 
 def test_the_recorder_process_imports_only_what_it_needs():

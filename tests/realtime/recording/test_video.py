@@ -1,5 +1,6 @@
 """The video: pixels and times that come back, in sizes that cameras have and do not have."""
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from camera_drivers.decoding import VideoReader
 from realtime.recording.errors import VideoWriteError
 from realtime.recording.video import VideoWriter
 
@@ -25,9 +27,7 @@ def images_like(shape, n_images=12):
 
 def write(path, images, mode, times_ns=None):
     height, width, *channels = images[0].shape
-    video = VideoWriter(
-        path, height=height, width=width, channels=len(channels) * 3 or 1, mode=mode, crf=20, threads=1
-    )
+    video = VideoWriter(path, height=height, width=width, channels=len(channels) * 3 or 1, mode=mode, crf=20, threads=1)
     for image, time_ns in zip(images, times_ns or range(0, len(images) * 10_000_000, 10_000_000), strict=True):
         video.append(image, time_ns)
     video.close()
@@ -53,6 +53,15 @@ def test_lossless_comes_back_byte_for_byte(tmp_path, shape):
     write(tmp_path / "v.mkv", images, "lossless")
     frames = read(tmp_path / "v.mkv")
     assert [pixels(frame, shape).tobytes() for frame in frames] == [image.tobytes() for image in images]
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 55, 3)], ids=str)
+def test_the_video_driver_reads_the_same_pixels_and_times(tmp_path, shape):
+    images = images_like(shape)
+    write(tmp_path / "v.mkv", images, "lossless")
+    with contextlib.closing(VideoReader(tmp_path / "v.mkv", channels=3 if len(shape) == 3 else 1)) as reader:
+        decoded = [(frame.index, frame.time_ns, frame.image.tobytes()) for frame in reader]
+    assert decoded == [(k, k * 10_000_000, image.tobytes()) for k, image in enumerate(images)]
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (101, 77), (37, 55, 3)], ids=str)
@@ -82,6 +91,7 @@ def test_the_file_says_what_it_is(tmp_path, mode, shape, pixel_format):
     with av.open(str(tmp_path / "v.mkv")) as container:
         assert container.format.name == "matroska,webm"
         assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].average_rate == 100
 
 
 @pytest.mark.parametrize(

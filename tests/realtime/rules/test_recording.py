@@ -20,7 +20,7 @@ SPECS = {
         "when": "min(distance(first, second), 1 cm) < 5 mm",
         "until": "abs(identity_confidence(second) - 0.5) > 0.4 or visible(first.head)",
     },
-    "pair and identity": {"when": f"{NEAR} or distance(male, a) < 20 px", "any_pair": ("a", "b")},
+    "pair and identity": {"when": f"{NEAR} and distance(male, b) < 20 px", "any_pair": ("a", "b")},
 }
 
 

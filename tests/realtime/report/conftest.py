@@ -1,11 +1,8 @@
-"""The report of a session that was made without a rig: simulated insects, real rules, the real stimulator, a real log."""
+"""Sessions made without a rig: simulated insects, real rules, the real stimulator, a real log."""
 
 import json
 import math
-import re
-import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from html.parser import HTMLParser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +11,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from camera_drivers.frame import Frame
+from camera_drivers.frame_log import FrameLogWriter
 from camera_drivers.sim import EDGES, NODE_NAMES, SimOptions, SimScene
 from models.poses import Poses
 from realtime.decision import Decision, Edge, State
-from realtime.folder import FolderError
 from realtime.recording.log import LogWriter
 from realtime.recording.records import (
     EndRecord,
@@ -30,9 +28,10 @@ from realtime.recording.records import (
     pack_poses,
     pack_tracks,
 )
-from realtime.report import summary, summary_text, write_report
+from realtime.recording.video import VideoWriter
+from realtime.report import write_report
 from realtime.report.gallery import Pictures
-from realtime.report.session_data import SessionData, load_session
+from realtime.report.session_data import SessionData
 from realtime.rules import RoleSpec, RuleContext, RuleSpec, compile_rule
 from realtime.stimulus import Action, LimitSpec, Stimulator, StimulusSpec
 from realtime.tracks import Tracks
@@ -72,8 +71,11 @@ RIG: dict[str, Any] = {
         },
         "tone": {"rule": "contact", "triggers": ["laser"], "channel": 1, "duration_ms": 50.0},
     },
-    "limits": {"laser": {"1": {"max_dose_s": 0.3}}},
+    "limits": {"laser": {"1": {"max_dose_s": 0.05}}},
 }
+
+
+TakePictures = Callable[[SessionData, Sequence[int]], Pictures]
 
 
 class FakeTrigger(Trigger):
@@ -242,13 +244,99 @@ def _fields(value: object) -> dict[str, Any]:
     return {name: getattr(value, name) for name in type(value).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
-def scene_pictures(data: SessionData, frame_ids: list[int]) -> Pictures:
-    return Pictures({frame_id: SimScene(SCENE).image(frame_id) for frame_id in frame_ids}, "Drawn by the simulation.")
+@pytest.fixture(scope="session")
+def scene_pictures() -> TakePictures:
+    """The images that the simulated camera took."""
+    return lambda _, frame_ids: Pictures(
+        {frame_id: SimScene(SCENE).image(frame_id) for frame_id in frame_ids}, "Drawn by the simulation."
+    )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def no_pictures() -> TakePictures:
+    return lambda *_: Pictures({}, "No pictures here.")
+
+
+@pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of 20 s: bouts, an animal that is lost for a second, and stimuli sent, late and limited."""
     session = Session(tmp_path_factory.mktemp("sessions") / "20260305-094112-courtship")
-    session.frames(3000)
+    session.frames(1200)
     session.append(NoteRecord(START_NS, "experimenter", "put the lid on <twice>"))
     return session.end({"skipped": 12, "overrun": 0})
+
+
+@pytest.fixture(scope="session")
+def page(recorded: Path, scene_pictures: TakePictures) -> str:
+    """The page of the recorded session."""
+    return write_report(recorded, pictures=scene_pictures, n_bouts=2).read_text(encoding="utf-8")
+
+
+class Small(Session):
+    """A session of frames that are written down by hand: one rule, no tracker, no stimulator."""
+
+    start_ns = START_NS
+
+    def row(self, index: int, state: State, *, stage_ms: tuple[float, ...] = (1, 2, 3, 4, 5), **changes: Any) -> None:
+        available_ns = START_NS + index * 10 * MS
+        tracks = self._tracks(0, available_ns)
+        decision = Decision("contact", index, available_ns, state, Edge.NONE, (1, 2), (2.0, math.nan), ("mm", ""))
+        stage_ns: Any = tuple(round(stage * MS) for stage in stage_ms)
+        decided_ns = available_ns + sum(stage_ns[:4])
+        record = frame_record(index, available_ns, decided_ns, stage_ns, tracks, (decision,), Action())
+        self.append(msgspec.structs.replace(record, **changes))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Small]:
+    """Make a session with one letter a frame, 10 ms apart: `1` on, `0` off, `?` unknown."""
+
+    def make(states: str, **changes: Any) -> Small:
+        session = Small(tmp_path / "small")
+        for index, letter in enumerate(states):
+            session.row(index, State("01?".index(letter)), **changes)
+        return session
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def intent() -> Callable[..., IntentRecord]:
+    """Make what is logged of a stimulus: outcome, frame, (trigger, command id)…"""
+
+    def make(outcome: str, row: int, *commands: tuple[str, int]) -> IntentRecord:
+        return IntentRecord("tone", "contact", row, START_NS, 1, 50_000, 1.0, None, None, outcome, "why", commands)
+
+    return make
+
+
+@pytest.fixture
+def film() -> Callable[..., None]:
+    """Put the frame log, and the video of what the simulation shows, beside a session's log."""
+
+    def make(session: Session, n_frames: int, *, video: bool) -> None:
+        log = FrameLogWriter(session.folder / "frames.log")
+        writer = VideoWriter(
+            session.folder / "frames.mkv", height=512, width=512, channels=1, mode="lossless", crf=1, threads=1
+        )
+        for index in range(n_frames):
+            image = session.scene.image(index)
+            log.append(Frame(index, START_NS + index, START_NS + index, None, image), index)
+            writer.append(image, START_NS + index * 10 * MS)
+        log.close()
+        writer.close()
+        session.write_description(
+            camera={
+                "height": 512,
+                "width": 512,
+                "channels": 1,
+                "frame_rate_hz": 60.0,
+                "n_frames": None,
+                "reproducible": True,
+                "source": {"driver": "sim", "options": SCENE.model_dump()},
+            }
+        )
+        if not video:
+            (session.folder / "frames.mkv").unlink()
+
+    return make

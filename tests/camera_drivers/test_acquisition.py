@@ -1,0 +1,368 @@
+"""A camera in its own process: what it delivers, and what the reader hears when it fails, dies or hangs."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from camera_drivers.acquisition import Acquisition
+from camera_drivers.errors import CameraFailedError, CameraNotInstalledError, CameraNotOpenError
+from camera_drivers.frame import Frame
+from camera_drivers.ring import FrameRing
+from camera_drivers.sim import SimOptions, SimScene
+from camera_drivers.testing import check_camera
+from camera_drivers.video import VideoOptions
+
+SMALL = {"width_px": 160, "height_px": 120, "body_px": 20.0}
+FAULTY = """
+import os, time
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from camera_drivers.base import Camera, CameraInfo
+from camera_drivers.errors import CameraFailedError, CameraNotInstalledError
+from camera_drivers.frame import Frame
+
+class FaultyOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    fault: str
+
+class FaultyCamera(Camera):
+    Options = FaultyOptions
+    ended = False
+    def __init__(self, options):
+        self.fault, self.k = options.fault, -1
+        self.drops = {}
+    def open(self):
+        if self.fault == "not installed":
+            raise CameraNotInstalledError("faulty: expected the package acme; pip install acme")
+        if self.fault == "dies in open":
+            os._exit(7)
+        return CameraInfo(4, 6, 1, 100.0, None, False)
+    def grab(self, timeout_s):
+        self.k += 1
+        ids = {"ids": [0, 1, 1, 0, 4]}.get(self.fault, range(10**6))
+        if self.k == len(ids):
+            self.ended = True
+            return None
+        if self.k == 3:
+            if self.fault == "fails":
+                raise CameraFailedError("faulty: frame 3: unplugged")
+            if self.fault == "bug":
+                raise ZeroDivisionError("a bug")
+            if self.fault == "hangs":
+                time.sleep(1000)
+            if self.fault == "incomplete":
+                self.drops = {"incomplete": 2}
+                return None
+        shape = (4, 7) if self.fault == "other shape" and self.k == 2 else (4, 6)
+        now = time.monotonic_ns()
+        if self.fault not in ("ids", "incomplete"):
+            time.sleep(0.001)
+        return Frame(ids[self.k], now, now, None, np.full(shape, self.k % 200, np.uint8))
+    def close(self):
+        pass
+"""
+
+
+class FaultyOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    fault: str
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Acquisition]]:
+    """Make a camera of a driver that another package adds by an entry point, with a fault."""
+    (tmp_path / "faulty_camera.py").write_text(FAULTY)
+    info = tmp_path / "faulty-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[poseloop.camera_drivers]\nfaulty = faulty_camera:FaultyCamera\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    cameras: list[Acquisition] = []
+
+    def make(fault: str) -> Acquisition:
+        cameras.append(
+            Acquisition("faulty", FaultyOptions(fault=fault), policy="every", overflow="drop_oldest", capacity=8)
+        )
+        return cameras[-1]
+
+    yield make
+    for camera in cameras:
+        camera.close()
+
+
+def sim(overflow: str = "wait", policy: str = "every", **options: Any) -> Acquisition:
+    settings = {"pace": "consumer", "n_frames": 40, **SMALL, **options}
+    return Acquisition("sim", SimOptions(**settings), policy=policy, overflow=overflow, capacity=8)  # type: ignore[arg-type]
+
+
+def take_all(camera: Acquisition) -> list[Frame]:
+    frames = []
+    deadline = time.monotonic() + 20.0
+    while not camera.ended:
+        assert time.monotonic() < deadline
+        if (frame := camera.grab(0.05)) is not None:
+            frames.append(Frame(frame.frame_id, frame.timestamp_ns, frame.available_ns, None, frame.image.copy()))
+    return frames
+
+
+def child_of(camera: Acquisition) -> "subprocess.Popen[bytes]":
+    child = camera._child
+    assert child is not None
+    return child.process
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        sim(),
+        sim(policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=200.0),
+        sim(policy="every", overflow="drop_newest", pace="realtime", frame_rate_hz=200.0, n_frames=None),
+    ],
+    ids=["consumer", "latest", "every"],
+)
+def test_contract(camera: Acquisition) -> None:
+    info = check_camera(camera)
+    assert info.source["driver"] == "sim"
+    assert (info.height, info.width) == (120, 160)
+
+
+def test_every_frame_comes_as_the_driver_made_it() -> None:
+    camera = sim()
+    with camera:
+        frames = take_all(camera)
+        drops = camera.drops
+    scene = SimScene(SimOptions(**SMALL))
+    assert [frame.frame_id for frame in frames] == list(range(40))
+    assert all(np.array_equal(frame.image, scene.image(frame.frame_id)) for frame in frames)
+    assert drops == {}
+
+
+def test_a_waiting_source_is_available_when_it_is_taken() -> None:
+    with sim() as camera:
+        assert camera.grab(1.0) is not None
+        time.sleep(0.05)  # meanwhile the child fills the ring
+        before = time.monotonic_ns()
+        frame = camera.grab(1.0)
+        assert frame is not None
+        assert frame.available_ns >= before
+        assert camera.waits_for_consumer
+
+
+@pytest.mark.parametrize(("policy", "overflow"), [("latest", "drop_oldest"), ("every", "drop_oldest")])
+def test_a_waiting_source_must_not_be_skipped(policy: str, overflow: str) -> None:
+    with pytest.raises(CameraNotOpenError) as caught:
+        sim(policy=policy, overflow=overflow).open()
+    assert str(caught.value) == (
+        "sim: this camera waits for the program, so that no frame may be skipped: expected "
+        f'loop.frames = "every", got "{policy}" with overflow "{overflow}"'
+    )
+
+
+def test_a_recorder_that_attaches_before_the_start_gets_every_frame() -> None:
+    with sim() as camera:
+        ring = FrameRing.attach(camera.ring.handle())
+        recorder = ring.reader("recorder", "every")
+        recorded, looped = [], []
+        while not (camera.ended and recorder.ended):
+            if (frame := camera.grab(0.01)) is not None:
+                looped.append(frame.frame_id)
+            if (frame := recorder.take(0.01)) is not None:
+                recorded.append(frame.frame_id)
+        assert recorded == looped == list(range(40))
+        recorder.close()
+        ring.close()
+
+
+def test_latest_counts_what_it_passes_over() -> None:
+    with sim(policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=500.0, n_frames=100) as camera:
+        ids = []
+        while not camera.ended:
+            if (frame := camera.grab(0.05)) is not None:
+                ids.append(frame.frame_id)
+                time.sleep(0.01)
+        drops = camera.drops
+    assert ids == sorted(ids)
+    assert drops["skipped_by_loop"] > 20
+    assert len(ids) + drops["skipped_by_loop"] + drops.get("device_gap", 0) == ids[-1] + 1
+
+
+def test_bad_ids_are_dropped_and_counted(faulty: Callable[[str], Acquisition]) -> None:
+    camera = faulty("ids")
+    camera.open()
+    assert [frame.frame_id for frame in take_all(camera)] == [0, 1, 4]
+    assert camera.drops == {"repeated_frame_id": 1, "backward_frame_id": 1, "device_gap": 2}
+
+
+def test_incomplete_frames_are_counted(faulty: Callable[[str], Acquisition]) -> None:
+    camera = faulty("incomplete")
+    camera.open()
+    deadline = time.monotonic() + 10.0
+    while camera.drops.get("incomplete") != 2:
+        assert time.monotonic() < deadline
+        camera.grab(0.01)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "kind", "message"),
+    [
+        (
+            "video",
+            VideoOptions(path=Path("/nowhere/film.mp4")),
+            CameraNotOpenError,
+            "/nowhere/film.mp4: expected a video file, got no such file",
+        ),
+        (
+            "faulty",
+            FaultyOptions(fault="not installed"),
+            CameraNotInstalledError,
+            "faulty: expected the package acme; pip install acme",
+        ),
+        (
+            "faulty",
+            FaultyOptions(fault="dies in open"),
+            CameraFailedError,
+            "faulty: the camera process ended with exit code 7; see its output for the reason",
+        ),
+    ],
+    ids=["no file", "not installed", "dies in open"],
+)
+def test_open_raises_what_the_driver_raised(
+    faulty: Callable[[str], Acquisition], driver: str, options: BaseModel, kind: type[Exception], message: str
+) -> None:
+    camera = Acquisition(driver, options, policy="every", overflow="wait", capacity=8)
+    with pytest.raises(kind) as caught:
+        camera.open()
+    assert type(caught.value) is kind
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("fails", "faulty: frame 3: unplugged"),
+        ("bug", "faulty: the camera process ended with exit code 1; see its output for the reason"),
+        ("other shape", "faulty: frame 2: expected an image of uint8 (4, 6), got uint8 (4, 7)"),
+    ],
+)
+def test_a_failure_comes_after_the_frames_before_it(
+    faulty: Callable[[str], Acquisition], fault: str, message: str
+) -> None:
+    camera = faulty(fault)
+    camera.open()
+    recorder = camera.ring.reader("recorder", "every")
+    camera.start()
+    child_of(camera).wait(10)
+    ids = []
+    with pytest.raises(CameraFailedError) as caught:
+        while (frame := camera.grab(0.05)) is not None or not camera.ended:
+            if frame is not None:
+                ids.append(frame.frame_id)
+    assert str(caught.value) == message
+    assert ids == list(range(2 if fault == "other shape" else 3))
+    assert not camera.ended
+    while recorder.take(0.0) is not None:
+        pass
+    assert recorder.ended
+    assert recorder.error == message
+
+
+def test_a_killed_process_is_a_failed_camera() -> None:
+    camera = sim(n_frames=None, pace="realtime", policy="latest", overflow="drop_oldest")
+    camera.open()
+    assert camera.grab(1.0) is not None
+    child_of(camera).kill()
+    with pytest.raises(CameraFailedError) as caught:
+        while True:
+            camera.grab(0.05)
+    assert str(caught.value) == "sim: the camera process was killed by SIGKILL; see its output for the reason"
+    camera.close()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_the_parents_affair(signum: signal.Signals) -> None:
+    with sim(n_frames=None) as camera:
+        assert camera.grab(1.0) is not None
+        child_of(camera).send_signal(signum)
+        ids = [frame.frame_id for _ in range(50) if (frame := camera.grab(1.0)) is not None]
+        assert len(ids) == 50
+        assert child_of(camera).poll() is None
+
+
+@pytest.mark.parametrize("state", ["runs", "hangs", "stopped"])
+def test_close_ends_the_process_within_a_second(faulty: Callable[[str], Acquisition], state: str) -> None:
+    camera = faulty("hangs" if state == "hangs" else "none")
+    camera.open()
+    for _ in range(3):
+        assert camera.grab(1.0) is not None
+    process = child_of(camera)
+    if state == "stopped":
+        process.send_signal(signal.SIGSTOP)
+    before = time.monotonic()
+    camera.close()
+    assert time.monotonic() - before < 1.2
+    assert process.returncode is not None
+    camera.close()
+
+
+def test_close_before_the_start_and_reopen() -> None:
+    camera = sim()
+    camera.open()
+    camera.close()
+    camera.open()
+    assert [frame.frame_id for frame in take_all(camera)] == list(range(40))
+    camera.close()
+
+
+def test_nothing_is_left_open() -> None:
+    def n_open() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    camera = sim()
+    before = n_open()
+    for _ in range(2):
+        camera.open()
+        take_all(camera)
+        camera.close()
+    assert n_open() == before
+
+
+ORPHAN = """
+import os, sys, time
+from camera_drivers.acquisition import Acquisition
+from camera_drivers.sim import SimOptions
+camera = Acquisition("sim", SimOptions(), policy="latest", overflow="drop_oldest", capacity=8)
+camera.open()
+while camera.grab(0.05) is None:
+    pass
+print(camera._child.process.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_the_child_dies_with_its_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    try:
+        assert select.select([child], [], [], 3.0)[0], "the camera process outlived its parent"
+    finally:
+        os.close(child)
+
+
+def test_messages_before_open() -> None:
+    for use in (lambda c: c.grab(0.0), lambda c: c.ring, lambda c: c.start()):
+        with pytest.raises(CameraFailedError, match=r"^sim: expected an open camera, got none; call open first$"):
+            use(sim())
+    with sim() as camera, pytest.raises(CameraNotOpenError, match=r"^sim: expected a closed camera, got open twice"):
+        camera.open()

@@ -1,0 +1,251 @@
+"""Whole sessions in real processes: what the folder holds, and what happens when something dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from realtime.recording.log import read_log
+from realtime.recording.records import EndRecord, FrameRecord
+
+RIG = """
+[camera]
+driver = "sim"
+seed = 7
+n_frames = {n_frames}
+pace = "{pace}"
+[loop]
+frames = "{frames}"
+deadline_ms = 2000.0
+[model]
+kind = "exported"
+path = "zoo:sim_pair"
+[animal]
+front = "head"
+back = "abdomen"
+centre = "thorax"
+[rules.always]
+any_pair = ["a", "b"]
+when = "distance(a, b) > 0 px"
+when_unknown = "release"
+[triggers.laser]
+driver = "simulated"
+log_path = "device.jsonl"
+[stimuli.light]
+rule = "always"
+triggers = ["laser"]
+channel = 0
+duration_ms = {duration_ms}
+[limits.laser.0]
+max_on_s = 60.0
+max_duty = 1.0
+[recording]
+video = "{video}"
+"""
+
+
+def write_rig(folder, **changes):
+    settings = {
+        "n_frames": 40,
+        "pace": "consumer",
+        "frames": "every",
+        "duration_ms": 20,
+        "video": "none",
+    } | changes
+    path = folder / "rig.toml"
+    path.write_text(RIG.format(**settings))
+    return path
+
+
+def start(rig, *options):
+    command = [sys.executable, "-m", "realtime.cli", "run", str(rig), "--json", "--out", str(rig.parent / "session")]
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    return json.loads(out.splitlines()[-1]) if out.strip() else {}, err
+
+
+def device_log(folder):
+    lines = (folder / "device.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.01)
+
+
+def frames_of(session):
+    return [record for record in read_log(session / "events.log") if isinstance(record, FrameRecord)]
+
+
+def edges(folder):
+    return [line for line in device_log(folder) if line["record"] == "edge"]
+
+
+def is_on(folder):
+    return (folder / "device.jsonl").exists() and any(edge["on"] for edge in edges(folder))
+
+
+def is_off_again(folder):
+    return is_on(folder) and not edges(folder)[-1]["on"]
+
+
+def test_a_session_leaves_everything_in_its_folder(tmp_path):
+    process = start(write_rig(tmp_path, video="lossy"))
+    answer, _ = finish(process)
+    session = tmp_path / "session"
+    assert process.returncode == 0
+    assert (answer["reason"], answer["n_frames"], answer["fault"]) == ("camera ended", 40, "")
+    assert sorted(path.name for path in session.iterdir()) == [
+        "events.log",
+        "frames.log",
+        "frames.mkv",
+        "rig.toml",
+        "session.json",
+    ]
+    description = json.loads((session / "session.json").read_text())
+    assert description["ended"] == "camera ended"
+    assert description["seed"] == 7
+    records = list(read_log(session / "events.log"))
+    assert [record.frame_id for record in records if isinstance(record, FrameRecord)] == list(range(40))
+    assert isinstance(records[-1], EndRecord)
+    assert (session / "rig.toml").read_text() == (tmp_path / "rig.toml").read_text()
+
+
+def test_a_dry_run_sends_nothing(tmp_path):
+    process = start(write_rig(tmp_path), "--dry-run")
+    finish(process)
+    assert process.returncode == 0
+    assert not (tmp_path / "device.jsonl").exists()
+    assert [intent.outcome for frame in frames_of(tmp_path / "session") for intent in frame.intents] == ["sent"]
+
+
+def loop_pid(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(
+        int(child) for child in children if b"realtime.live" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+
+
+def endless(folder, **changes):
+    """Return a running session whose output is on for a minute."""
+    process = start(
+        write_rig(folder, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000, **changes)
+    )
+    wait_for(lambda: is_on(folder) or process.poll() is not None)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
+)
+def test_a_signal_switches_off_and_leaves_a_whole_session(tmp_path, number, code):
+    process = endless(tmp_path)
+    # As a terminal does it: Ctrl-C goes to every process of the group, SIGTERM to the one that was named.
+    os.kill(loop_pid(process) if number == signal.SIGINT else process.pid, number)
+    answer, _ = finish(process)
+    assert process.returncode == code
+    assert answer["reason"] == f"signal {number.name}"
+    assert is_off_again(tmp_path)
+    assert isinstance(list(read_log(tmp_path / "session" / "events.log"))[-1], EndRecord)
+
+
+def test_killing_the_loop_switches_off_by_the_dead_man_and_what_was_written_is_readable(tmp_path):
+    process = endless(tmp_path, video="lossy")
+    session = tmp_path / "session"
+    wait_for(lambda: len(frames_of(session)) > 30)
+    os.kill(loop_pid(process), signal.SIGKILL)
+    answer, _ = finish(process)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert answer["error"]["text"] == f"the loop's process was killed by SIGKILL; {session} is readable"
+    wait_for(lambda: is_off_again(tmp_path))
+    frames = frames_of(session)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert json.loads((session / "session.json").read_text())["ended"] is None
+
+
+def test_killing_the_command_line_ends_the_session_in_order(tmp_path):
+    process = endless(tmp_path)
+    loop = loop_pid(process)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not Path(f"/proc/{loop}").exists())
+    assert is_off_again(tmp_path)
+    assert json.loads((tmp_path / "session" / "session.json").read_text())["ended"] == "signal SIGTERM"
+
+
+def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path):
+    process = endless(tmp_path)
+    device = next(
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if str(tmp_path / "device.jsonl").encode() in path.read_bytes() and b"triggers.simulated" in path.read_bytes()
+    )
+    os.kill(device, signal.SIGKILL)
+    session = tmp_path / "session"
+    wait_for(lambda: any(frame.trigger_events for frame in frames_of(session)))
+    os.kill(loop_pid(process), signal.SIGINT)
+    answer, _ = finish(process)
+    assert process.returncode == 3
+    assert answer["fault"].startswith("laser: ")
+    faults = [event for frame in frames_of(session) for event in frame.trigger_events if event.kind == "fault"]
+    assert len(faults) == 1
+
+
+def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path):
+    process = endless(tmp_path)
+    loop = loop_pid(process)
+    children = Path(f"/proc/{loop}/task/{loop}/children").read_text().split()
+    camera = next(
+        int(child) for child in children if b"camera_drivers.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    os.kill(camera, signal.SIGKILL)
+    answer, _ = finish(process)
+    assert process.returncode == 3
+    assert "the camera process was killed by SIGKILL" in answer["error"]["text"]
+    assert is_off_again(tmp_path)
+
+
+def test_a_folder_that_is_in_use_is_refused_before_anything_fires(tmp_path):
+    (tmp_path / "session").mkdir()
+    (tmp_path / "session" / "notes.txt").write_text("mine")
+    process = start(write_rig(tmp_path))
+    answer, _ = finish(process)
+    assert process.returncode == 2
+    assert "expected a new or empty folder" in answer["error"]["text"]
+    assert not (tmp_path / "device.jsonl").exists()
+
+
+def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path):
+    rig = write_rig(tmp_path, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000)
+    out = tmp_path / "session"
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)); "
+        "from realtime.cli import main; main()"
+    )
+    # A file-size limit is met by the same failing write as a full disk, and needs no rights to set up.
+    process = subprocess.run(
+        [sys.executable, "-c", limited, "run", str(rig), "--json", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    answer = json.loads(process.stdout.splitlines()[-1])
+    assert process.returncode == 4
+    assert answer["reason"].startswith("recording failed: ")
+    assert is_off_again(tmp_path)
+    frames = frames_of(out)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert len(frames) > 10

@@ -1,0 +1,228 @@
+"""Replay: the same program on the same input gives the same bytes, and says where it does not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from realtime.live import Request, run_live
+from realtime.loop import StopRequest
+from realtime.replay import ReplayError, replay_session
+from realtime.rig import load_rig
+
+SESSION_A = Path(__file__).parents[2] / ".." / "shared" / "data" / "flies_1024" / "session_a.mp4"
+
+CAMERA = """
+[camera]
+driver = "sim"
+seed = 7
+n_frames = {n_frames}
+noise_sd = 4.0
+invisible_fraction = 0.05
+{more}
+"""
+FLIES = """
+[camera]
+driver = "video"
+path = "{path}"
+n_frames = 120
+"""
+REST = """
+[loop]
+frames = "{frames}"
+deadline_ms = 200.0
+[model]
+kind = "exported"
+path = "zoo:{model}"
+[animal]
+front = "head"
+back = "abdomen"
+centre = "thorax"
+[calibration]
+px_per_mm = 24.0
+[rules.near]
+any_pair = ["a", "b"]
+when = "distance(a.head, b.thorax) < {near} mm"
+until = "distance(a.head, b.thorax) > {far} mm"
+when_unknown = "release"
+[rules.facing]
+any_pair = ["a", "b"]
+when = "facing(a, b) < 45 deg"
+for_s = 0.05
+when_unknown = "hold"
+[triggers.laser]
+driver = "simulated"
+[stimuli.light]
+rule = "near"
+triggers = ["laser"]
+channel = 0
+duration_ms = 50
+[stimuli.tone]
+rule = "facing"
+triggers = ["laser"]
+channel = 1
+duration_ms = 50
+[recording]
+video = "{video}"
+"""
+
+
+def record(folder, camera, **changes):
+    settings = {"frames": "every", "model": "sim_pair", "near": 5, "far": 6, "video": "none"} | changes
+    folder.mkdir(exist_ok=True)
+    rig = folder / "rig.toml"
+    rig.write_text(camera + REST.format(**settings))
+    end = run_live(Request(rig=str(rig), out=str(folder / "session")), StopRequest())
+    assert end.end.error is None
+    return folder / "session"
+
+
+def simulated(n_frames=150, more='pace = "consumer"'):
+    return CAMERA.format(n_frames=n_frames, more=more)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """One recorded session of the simulator, as fast as the loop goes."""
+    return record(tmp_path_factory.mktemp("sim"), simulated())
+
+
+def test_a_replay_of_a_simulation_is_identical_twice_in_a_row(session):
+    for _ in range(2):
+        comparison, frames_from = replay_session(session)
+        assert frames_from == "source"
+        assert comparison.first_difference == ""
+        assert comparison.identical
+        assert comparison.poses.identical
+        assert comparison.n_replayed == 150
+    assert sum(len(before) for before, _ in comparison.onsets.values()) > 0
+    assert comparison.outcomes
+
+
+def test_a_replay_of_a_live_session_that_skipped_frames_is_identical(tmp_path):
+    more = 'frame_rate_hz = 400.0\ndropped_fraction = 0.05\nlate_fraction = 0.05\nlate_ms = 8.0'
+    session = record(tmp_path, simulated(200, more), frames="latest")
+    drops = json.loads((session / "session.json").read_text())["drops"]
+    assert drops["device_gap"] > 0
+    comparison, _ = replay_session(session)
+    assert comparison.first_difference == ""
+    assert comparison.poses.identical
+
+
+def test_a_replay_from_the_logged_poses_is_identical_and_needs_no_model(session):
+    comparison, frames_from = replay_session(session, source="poses")
+    assert frames_from == "poses"
+    assert comparison.identical
+
+
+@pytest.mark.skipif(not SESSION_A.exists(), reason="needs the recording in ../shared/data")
+def test_a_replay_of_a_recording_is_identical_twice_in_a_row(tmp_path):
+    session = record(tmp_path, FLIES.format(path=SESSION_A.resolve()), model="fly_pair")
+    for _ in range(2):
+        comparison, frames_from = replay_session(session)
+        assert frames_from == "source"
+        assert comparison.first_difference == ""
+        assert comparison.poses.identical
+        assert comparison.n_replayed == 120
+
+
+def without_its_source(session):
+    """Make a session forget that its frames could be produced again, as those of a real camera cannot."""
+    description = json.loads((session / "session.json").read_text())
+    description["camera"]["reproducible"] = False
+    (session / "session.json").write_text(json.dumps(description))
+    return session
+
+
+def test_a_replay_of_lossless_video_is_identical(tmp_path):
+    session = without_its_source(record(tmp_path, simulated(60), video="lossless"))
+    comparison, frames_from = replay_session(session)
+    assert frames_from == "video"
+    assert comparison.first_difference == ""
+    assert comparison.poses.identical
+
+
+def test_a_replay_of_lossy_video_says_how_far_the_poses_moved(tmp_path):
+    session = without_its_source(record(tmp_path, simulated(60), video="lossy"))
+    comparison, frames_from = replay_session(session)
+    assert frames_from == "poses"
+    assert comparison.identical
+    comparison, frames_from = replay_session(session, source="frames")
+    assert frames_from == "video"
+    assert not comparison.poses.identical
+    assert 0 < comparison.poses.p50_px < 1
+
+
+def test_a_session_without_pictures_says_so(tmp_path):
+    session = without_its_source(record(tmp_path, simulated(10)))
+    with pytest.raises(ReplayError) as caught:
+        replay_session(session, source="frames")
+    assert str(caught.value) == (
+        'the session has no pictures: it was recorded with video = "none"; replay it from its poses'
+    )
+
+
+def test_other_rules_show_what_they_would_have_done(session, tmp_path):
+    rig = tmp_path / "other.toml"
+    rig.write_text((session / "rig.toml").read_text().replace("< 5 mm", "< 0.01 mm"))
+    comparison, _ = replay_session(session, rig=load_rig(rig))
+    assert not comparison.identical
+    recorded, replayed = comparison.onsets["near"]
+    assert recorded
+    assert replayed == []
+
+
+def test_a_changed_log_is_found_and_named(session, tmp_path, monkeypatch):
+    from realtime.replay import replay as module
+
+    read = module.read_log
+
+    def with_a_lie(path):
+        for record in read(path):
+            if getattr(record, "index", None) == 42:
+                decision = record.decisions[0]
+                lie = type(decision)(**{**{f: getattr(decision, f) for f in decision.__struct_fields__}, "rule": "far"})
+                record = type(record)(
+                    **{**{f: getattr(record, f) for f in record.__struct_fields__}, "decisions": (lie,)}
+                )
+            yield record
+
+    monkeypatch.setattr(module, "read_log", with_a_lie)
+    comparison, _ = replay_session(session)
+    assert comparison.different["decisions"] == 1
+    assert comparison.first_difference.startswith("frame 42 (index 42): decisions: recorded DecisionRecord(rule='far'")
+
+
+def run_cli(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "realtime.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_line_says_identical_and_exits_with_0(session):
+    done = run_cli("replay", session, "--json")
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    assert answer["identical"] is True
+    assert answer["frames_from"] == "source"
+
+
+def test_the_command_line_exits_with_1_where_it_differs(session, tmp_path):
+    other = tmp_path / "session"
+    other.mkdir()
+    for path in session.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    description = json.loads((other / "session.json").read_text())
+    description["rig"]["rules"]["near"]["when"] = "distance(a.head, b.thorax) < 0.01 mm"
+    (other / "session.json").write_text(json.dumps(description))
+    done = run_cli("replay", other, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["identical"] is False
+
+
+def test_what_is_no_session_is_an_error_and_exit_code_2(tmp_path):
+    done = run_cli("replay", tmp_path)
+    assert done.returncode == 2
+    assert "not a session folder" in done.stderr
