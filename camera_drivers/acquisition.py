@@ -52,6 +52,7 @@ class Acquisition(Camera):
         self._reader: RingReader | None = None
         self._stamps_on_take = False
         self._started = False
+        self._last_drops: dict[Reason, int] = {}
 
     def open(self) -> CameraInfo:
         """Start the process, open the camera there and make the ring; frames do not flow yet.
@@ -121,7 +122,7 @@ class Acquisition(Camera):
     @property
     def drops(self) -> dict[Reason, int]:  # type: ignore[override]
         """Frames lost so far by reason, those that the recorder lost included."""
-        return {} if self._ring is None else self._ring.drops
+        return self._last_drops if self._ring is None else self._ring.drops
 
     def close(self) -> None:
         """End the process within 1 s, if need be by force; the recorder gets the end of the stream."""
@@ -133,12 +134,15 @@ class Acquisition(Camera):
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
-            if self._ring is not None:
-                self._ring.finish()
-                self._ring.close()
-            if self._reader is not None:
-                self._reader.close()
-            self._started = False
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._ring is not None:
+            self._ring.finish()
+            self._last_drops = self._ring.drops
+            self._ring.close()
+            self._ring = None
+        self._started = False
 
     def _set_up(self, child: _Child) -> CameraInfo:
         request = {"driver": self._driver, "options": self._options.model_dump_json()}

@@ -64,7 +64,7 @@ class SimOptions(BaseModel):
     noise_sd: Annotated[float, Field(ge=0.0, le=30.0)] = 3.0
     body_px: Annotated[float, Field(ge=8.0)] = 60.0
     invisible_fraction: Fraction = 0.0
-    dropped_fraction: Fraction = 0.0
+    dropped_fraction: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
     late_fraction: Fraction = 0.0
     late_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = 50.0
     pace: Literal["realtime", "consumer"] = "realtime"
@@ -199,6 +199,7 @@ class SimCamera(Camera):
         self._buffer = np.empty((options.height_px, options.width_px), np.uint8)
         self._scene.image(0, self._buffer)  # so that the first frame is not late
         self._started_ns = self._held_ns = self._next_id = self._lost = 0
+        self._skip_dropped(self._scene)
         return CameraInfo(
             height=options.height_px,
             width=options.width_px,
@@ -215,7 +216,6 @@ class SimCamera(Camera):
         if scene is None:
             raise CameraFailedError("sim: expected an open camera, got grab before open; call open first")
         self._started_ns = self._started_ns or time.monotonic_ns()
-        self._skip_dropped(scene)
         if self.ended:
             return None
         if self.waits_for_consumer:
@@ -227,8 +227,9 @@ class SimCamera(Camera):
         frame_id = self._next_id
         image = scene.image(frame_id, self._buffer).view()
         image.flags.writeable = False
-        self._next_id += 1
         now_ns = time.monotonic_ns()
+        self._next_id += 1
+        self._skip_dropped(scene)
         return Frame(frame_id, timestamp_ns or now_ns, now_ns, self._device_ns(frame_id), image)
 
     @property

@@ -22,8 +22,7 @@ class PoseModel(ABC):
     Options: ClassVar[type[BaseModel]]
 
     @abstractmethod
-    def __init__(self, options: Any) -> None:
-        ...
+    def __init__(self, options: Any) -> None: ...
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Network: a convolutional network as data, whoever trained it; what importers read, training builds and export writes."""
+"""Network: a convolutional network as data; importers and training make one, export writes it as a graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

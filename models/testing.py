@@ -26,8 +26,10 @@ def check_model(model: PoseModel, images: Sequence[NDArray[np.uint8]]) -> None:
     height, width = images[0].shape[:2]
     model.warm_up(height, width, images[0].shape[2] if images[0].ndim == 3 else 1)
     try:
-        first = [_predicted(model, image, frame_id) for frame_id, image in enumerate(images)]
-        kept = [_copied(poses) for poses in first]
+        first, kept = [], []
+        for frame_id, image in enumerate(images):
+            first.append(_predicted(model, image, frame_id))
+            kept.append(_copied(first[-1]))
         again = [_predicted(model, image, frame_id) for frame_id, image in enumerate(images)]
         for frame_id in range(len(images)):
             _expect(
@@ -57,9 +59,9 @@ def _check_poses(model: PoseModel, poses: Poses, where: str) -> None:
             array.shape == shape and array.dtype == np.float32,
             f"{where}: {name}: expected {shape} float32, got {array.shape} {array.dtype}",
         )
-    seen = np.isfinite(poses.xy).all(axis=2)
+    seen = np.all(np.isfinite(poses.xy), axis=2)
     _expect(bool(np.isnan(poses.xy[~seen]).all()), f"{where}: xy: expected both of x and y or NaN twice")
-    _expect(bool(np.all(seen.any(axis=1))), f"{where}: xy: expected a node in every instance")
+    _expect(bool(np.all(np.any(seen, axis=1))), f"{where}: xy: expected a node in every instance")
     _expect(not np.any(poses.node_scores[~seen]), f"{where}: node_scores: expected 0 where xy is NaN")
     in_range = (poses.node_scores >= 0) & (poses.node_scores <= 1)
     _expect(bool(in_range.all()), f"{where}: node_scores: expected numbers from 0 to 1")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import models.registry
-
 from models.base import PoseModel
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rule

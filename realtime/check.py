@@ -9,7 +9,6 @@ from typing import Literal
 
 import triggers.registry
 from camera_drivers.acquisition import Acquisition
-
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.errors import ModelError

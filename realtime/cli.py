@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from camera_drivers.errors import CameraError
@@ -21,6 +21,9 @@ from models.errors import ModelError
 from realtime import folder as session_folder
 from realtime.rig import RigError, load_rig
 from triggers.errors import TriggerError
+
+if TYPE_CHECKING:
+    from models.training.fit import Epoch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -278,10 +281,11 @@ def check(rig: RigFile, as_json: Json = False) -> None:
 @app.command()
 def devices(as_json: Json = False) -> None:
     """List the camera drivers, model kinds and triggers that a rig can name, and the serial ports of this machine."""
+    from serial.tools.list_ports import comports  # noqa: PLC0415
+
     import camera_drivers.registry  # noqa: PLC0415 - only this command lists them
     import models.registry  # noqa: PLC0415
     import triggers.registry  # noqa: PLC0415
-    from serial.tools.list_ports import comports  # noqa: PLC0415
 
     kinds = {
         "camera_drivers": sorted(camera_drivers.registry.names()),
@@ -337,14 +341,31 @@ def _image_shape(size: str | None) -> tuple[int, int] | None:
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A training file (TOML); see models/zoo/*/train.toml.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A training file, as models/zoo/*/train.toml.")],
     out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The model folder to make.")],
     as_json: Json = False,
 ) -> None:
     """Train a top-down model from .slp labels and export it; needs the extra `train`."""
-    from models.training import train as train_model  # noqa: PLC0415 - needs the extra `train`
+    from models.training.train import train as train_model  # noqa: PLC0415 - needs the extra `train`
 
-    raise NotImplementedError
+    with _clear_errors(), Progress(console=errors, disable=as_json) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(epoch: "Epoch") -> None:
+            if epoch.network not in tasks:
+                tasks[epoch.network] = progress.add_task(epoch.network, total=epoch.of)
+            described = f"{epoch.network}: loss {epoch.loss:.5f}, validation {epoch.validation_loss:.5f}"
+            progress.update(tasks[epoch.network], completed=epoch.number, description=described)
+
+        train_model(config, out, tell)
+    evaluation = out / "evaluation.json"
+    if as_json:
+        found = json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None
+        typer.echo(json.dumps({"model": str(out), "evaluation": found}))
+        return
+    if evaluation.exists():
+        console.print(evaluation.read_text(encoding="utf-8"), highlight=False, markup=False)
+    console.print(f"model: {out}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ class Listener:
         self.n_received = 0
 
     def __enter__(self) -> Self:
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+        self._output = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(self._command, stdout=self._output, process_group=0)
         return self
 

@@ -21,9 +21,6 @@ from typing import Any
 
 import triggers.registry
 from camera_drivers.acquisition import Acquisition
-from triggers.recording import RecordingOptions as DryRunOptions
-from triggers.recording import RecordingTrigger
-
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.base import PoseModel
@@ -40,6 +37,8 @@ from realtime.sinks import RecorderSink, StatusSink
 from realtime.timing import HostClock
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
+from triggers.recording import RecordingOptions as DryRunOptions
+from triggers.recording import RecordingTrigger
 
 PR_SET_PDEATHSIG = 1
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 import camera_drivers.registry
 import models.registry
 import triggers.registry
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from camera_drivers.base import Camera
 from models.base import PoseModel
 from realtime.recording import RecordingOptions

@@ -78,8 +78,7 @@ class Trigger(ABC):
     Options: ClassVar[type[BaseModel]]
 
     @abstractmethod
-    def __init__(self, options: Any) -> None:
-        ...
+    def __init__(self, options: Any) -> None: ...
 
     @abstractmethod
     def open(self) -> TriggerInfo:

@@ -11,6 +11,7 @@ from triggers.pulse import Pulse
 _N_CALLS = 5
 _PULSE = Pulse(channel=0, duration_us=2_000)
 _EXPIRY_NS = 10_000_000_000
+_MAX_CLOSE_S = 1.0  # It may wait until the outputs are off, or for a process to end.
 
 
 def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: float = 0.05) -> TriggerInfo:
@@ -19,8 +20,7 @@ def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: flo
     Args:
         trigger: Not yet open; ends closed. What is connected to it will go on and off.
         answer_wait_s: How long an acknowledgement may take, s.
-        max_block_s: No call but `open` and `close` may typically (median of a few) block longer, s; `close` may take
-            four times as long.
+        max_block_s: No call but `open` and `close` may typically (median of a few) block longer, s.
 
     Raises:
         AssertionError: The driver breaks the contract; the message says where.
@@ -39,7 +39,7 @@ def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: flo
         _expect(not faults, f"poll: expected no fault, got {faults}")
     finally:
         close_s = _duration_s(trigger.close)
-    _check_quick("close", 4 * max_block_s, [close_s])
+    _check_quick("close", _MAX_CLOSE_S, [close_s])
     _check_closed(trigger)
     return info
 

@@ -65,7 +65,7 @@ class PeerSocket:
 
     def _set_up(self, endpoint: Endpoint, has_keys: bool) -> None:
         socket = self.socket
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # Nothing is queued for a peer that is not there.
+        socket.setsockopt(zmq.IMMEDIATE, 0)  # Nothing is queued for a peer that is not there.
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.SNDBUF, BUFFER_BYTES)

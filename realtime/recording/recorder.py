@@ -30,15 +30,15 @@ class RecordingOptions(BaseModel):
     Attributes:
         video: `lossless` comes back byte for byte, `lossy` is 10 to 100 times smaller, `none` keeps only the times of
             the frames.
-        crf: Quality of a lossy video: libx264's constant rate factor, lower is better; 18 cannot be told from the
-            original by eye.
+        crf: Quality of a lossy video: libx264's constant rate factor, lower is better. 16 left 0.7 gray levels of
+            error (rms) in a clean recording of flies, 2.7 in one with sensor noise of 3.
         encoder_threads: One core encodes a noisy 1024×1024 image in about 6 ms; more cores are taken from the loop.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     video: Literal["none", "lossy", "lossless"] = "lossy"
-    crf: int = Field(default=20, ge=1, le=51)
+    crf: int = Field(default=16, ge=1, le=51)
     encoder_threads: int = Field(default=1, ge=1, le=16)
 
 
@@ -231,11 +231,12 @@ class Recorder:
             return
         self._socket.close()
         try:
-            self._process.wait(timeout=1.0 if self._finished else 0.0)
-        except subprocess.TimeoutExpired:
+            status = self._process.wait(timeout=2.0 if self._finished else 0.0)
+        except subprocess.TimeoutExpired:  # what it had to write is written
             self._process.kill()
             self._process.wait()
-        if self._process.returncode and not self._errors:
+            return
+        if status != 0 and not self._errors:
             self._fail(f"recorder: the process ended by itself ({self._exit_status()})")
 
     def _exit_status(self) -> str:

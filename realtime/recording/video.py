@@ -78,7 +78,7 @@ class VideoWriter:
             context.width, context.height, context.pix_fmt = width, height, self._format
             context.color_range = ColorRange.JPEG
             context.time_base = _TIME_BASE
-            context.framerate = Fraction(0)  # not known; players find it from the times, not from PyAV's default of 24
+            context.framerate = Fraction(0)  # so that readers find it from the times; PyAV would write 24
             context.thread_count = threads
             self._container.start_encoding()
         except av.FFmpegError as error:

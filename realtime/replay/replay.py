@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from camera_drivers.session import SessionCamera, SessionOptions
-from models.recorded import PoseTable, RecordedModel
 
+from camera_drivers.session import SessionCamera, SessionOptions
 from models.base import PoseModel
+from models.recorded import PoseTable, RecordedModel
 from models.skeleton import Skeleton
 from realtime import folder as session_folder
 from realtime import session

@@ -12,7 +12,7 @@ from realtime.report.latency_plots import latency_over_time, survival_plot
 from realtime.report.session_data import SessionData, load_session
 from realtime.report.style import STYLE
 from realtime.report.summary import LATENCY_MEANING, PERCENTILES, format_ms, summarize
-from realtime.report.timeline import legend, timeline
+from realtime.report.timeline import OUTCOMES, legend, timeline
 from realtime.report.values import value_plots
 
 _MAX_LISTED = 30
@@ -75,22 +75,32 @@ def _page(data: SessionData, shots: list[Shot], images: Pictures) -> str:
 
 def _header(data: SessionData, numbers: Mapping[str, Any]) -> str:
     name = escape(data.folder.resolve().name)
-    started = escape(str(numbers["started"] or "").partition(".")[0].replace("T", " "))
+    started = escape(str(numbers["started"] or "")[:19].replace("T", " "))
     rig = escape(Path(str(data.description.get("rig_path", "rig"))).name)
     facts = [
         f"Rig <b>{rig}</b>",
         f"started <b>{started} UTC</b>" if started else "",
         f"ended: <b>{escape(numbers['ended'])}</b>",
     ]
+    faults = [*numbers["trigger_faults"], *([numbers["log_damage"]] if numbers["log_damage"] else [])]
+    warning = "".join(f'<p class="warning">{escape(fault)}</p>' for fault in faults[:_MAX_LISTED])
+    return (
+        f"<header><p class='kicker'>poseloop session</p><h1>{name}</h1>"
+        f"<p>{' · '.join(filter(None, facts))}</p>{warning}"
+        f'<div class="tiles">{"".join(_tiles(numbers))}</div></header>'
+    )
+
+
+def _tiles(numbers: Mapping[str, Any]) -> list[str]:
     rate = "" if numbers["frames_per_s"] is None else f"{numbers['frames_per_s']:.1f} a second"
-    fastest_path = numbers["latency_ms"]["command"]
-    path = fastest_path if fastest_path["n"] else numbers["latency_ms"]["decision"]
-    where = "command written" if fastest_path["n"] else "decision"
+    command = numbers["latency_ms"]["command"]
+    path = command if command["n"] else numbers["latency_ms"]["decision"]
+    where = "command written" if command["n"] else "decision"
     sent = sum(outcomes.get("sent", 0) for outcomes in numbers["stimuli"].values())
     asked = sum(sum(outcomes.values()) - outcomes.get("stopped", 0) for outcomes in numbers["stimuli"].values())
     missed, deadline = numbers["deadline_misses"], numbers["deadline_ms"]
     lost = ", ".join(f"{count:,} {reason}" for reason, count in numbers["drops"].items()) or "of the camera's"
-    tiles = [
+    return [
         _tile(f"{numbers['n_frames']:,}", "frames processed", f"{_duration(numbers['seconds'])}, {rate}".strip(", ")),
         _tile(f"{format_ms(path['p50'])}<small> ms</small>", f"frame available → {where}", f"median of {path['n']:,}"),
         _tile(f"{format_ms(path['p99'])}<small> ms</small>", "99 % are faster", f"slowest {format_ms(path['max'])} ms"),
@@ -103,13 +113,6 @@ def _header(data: SessionData, numbers: Mapping[str, Any]) -> str:
         ),
         _tile(f"{sum(numbers['drops'].values()):,}", "frames not processed", lost, alarm=bool(numbers["drops"])),
     ]
-    faults = [*numbers["trigger_faults"], *([numbers["log_damage"]] if numbers["log_damage"] else [])]
-    warning = "".join(f'<p class="warning">{escape(fault)}</p>' for fault in faults[:_MAX_LISTED])
-    return (
-        f"<header><p class='kicker'>poseloop session</p><h1>{name}</h1>"
-        f"<p>{' · '.join(filter(None, facts))}</p>{warning}"
-        f'<div class="tiles">{"".join(tiles)}</div></header>'
-    )
 
 
 def _tile(number: str, label: str, more: str, *, alarm: bool = False) -> str:
@@ -146,7 +149,7 @@ def _happened(data: SessionData, numbers: Mapping[str, Any]) -> str:
 def _stimulus_table(stimuli: Mapping[str, Mapping[str, int]]) -> str:
     if not stimuli:
         return ""
-    outcomes = sorted({outcome for counts in stimuli.values() for outcome in counts}, key=lambda name: name != "sent")
+    outcomes = [outcome for outcome in OUTCOMES if any(outcome in counts for counts in stimuli.values())]
     rows = [
         (escape(name), *[f"{counts[outcome]:,}" if outcome in counts else "–" for outcome in outcomes])
         for name, counts in stimuli.items()

@@ -41,7 +41,7 @@ OUTCOMES = {
 def timeline(data: SessionData) -> str:
     """Return one bar a rule, solid where it was on and hatched where it was unknown, with the stimuli below it."""
     x = Scale(0.0, max(data.duration_s, 1e-3), LEFT, RIGHT)
-    parts = [_HATCH]
+    parts: list[str] = []
     y = 8.0
     for name in data.rules:
         parts.append(text(LEFT - 12, y + 17, name, "label", anchor="end", color=INK))
@@ -59,11 +59,15 @@ def timeline(data: SessionData) -> str:
             parts.append(text(RIGHT + 12, y + 13, f"{sent:,} sent", "small"))
             y += 22
         y += 12
-    for row, event in data.events:
-        if event.kind == "fault":
-            parts += _fault(f"{event.trigger} fault: {event.detail}", x.at(float(data.seconds[row])), y)
-    parts += time_axis(x, 2.0, y)
-    return svg(WIDTH, y + 44, parts, "State of every rule over the session, with the stimuli")
+    parts += _faults(data, x, y)
+    # Behind everything: a line across a bar would look like its end.
+    grid = [line(x.at(tick), 2.0, x.at(tick), y) for tick, _ in time_ticks(x)[0]]
+    return svg(
+        WIDTH,
+        y + 44,
+        [_HATCH, *grid, *parts, *time_axis(x, y)],
+        "State of every rule over the session, with the stimuli",
+    )
 
 
 def legend(data: SessionData) -> str:
@@ -80,19 +84,15 @@ def legend(data: SessionData) -> str:
     return '<p class="legend">' + "".join(f"<span>{swatch}</span>" for swatch in swatches) + "</p>"
 
 
-def _fault(title: str, x: float, y: float) -> list[str]:
-    at_the_end = x > (LEFT + RIGHT) / 2
-    return [
-        line(x, 2.0, x, y, ALARM, 2.0),
-        text(
-            x - 6 if at_the_end else x + 6,
-            y - 4,
-            title,
-            "small halo",
-            anchor="end" if at_the_end else "start",
-            color=ALARM,
-        ),
-    ]
+def _faults(data: SessionData, x: Scale, y: float) -> list[str]:
+    """Return a line down the timeline for every fault; only the first is told, since one often brings others."""
+    faults = [(x.at(float(data.seconds[row])), event) for row, event in data.events if event.kind == "fault"]
+    parts = [line(at, 2.0, at, y, ALARM, 2.0) for at, _ in faults]
+    for at, event in faults[:1]:
+        place, anchor = (at - 6, "end") if at > (LEFT + RIGHT) / 2 else (at + 6, "start")
+        told = f"{event.trigger} fault: {event.detail}"
+        parts.append(text(place, y - 4, told, "small halo", anchor=anchor, color=ALARM))
+    return parts
 
 
 def _stimuli_of(data: SessionData, rule: str) -> dict[str, list[tuple[int, IntentRecord]]]:
@@ -151,11 +151,10 @@ def _mark(x: float, y: float, mark: tuple[str, str, str], title: str) -> str:
     )
 
 
-def time_axis(x: Scale, top: float | None, y: float) -> list[str]:
-    """Return the axis of the session's time at `y`, with grid lines up to `top`."""
+def time_axis(x: Scale, y: float) -> list[str]:
+    """Return the axis of the session's time at `y`."""
     ticks, unit = time_ticks(x)
-    grid = [] if top is None else [line(x.at(tick), top, x.at(tick), y) for tick, _ in ticks]
-    parts = [*grid, line(x.start, y, x.stop, y, MUTED)]
+    parts = [line(x.start, y, x.stop, y, MUTED)]
     for tick, label in ticks:
         parts.append(line(x.at(tick), y, x.at(tick), y + 5, MUTED))
         parts.append(text(x.at(tick), y + 20, label, "tick", anchor="middle"))

@@ -50,7 +50,7 @@ def value_plots(data: SessionData, rule: str) -> str:
     for panel in panels:
         parts += _panel(panel, data, rule, on, x, y)
         y += _PANEL_HEIGHT + 48
-    parts += time_axis(x, None, y - 14)
+    parts += time_axis(x, y - 14)
     return svg(WIDTH, y + 28, parts, f"Numbers that rule {rule} compared")
 
 

@@ -36,7 +36,7 @@ class TrackerOptions(BaseModel):
 
     max_tracks: int = Field(2, ge=1, le=256)
     gate: float = Field(0.6, gt=0, allow_inf_nan=False)
-    gate_growth_per_s: float = Field(4.0, ge=0, allow_inf_nan=False)
+    gate_growth_per_s: float = Field(3.0, ge=0, allow_inf_nan=False)
     gate_limit: float = Field(3.0, gt=0, allow_inf_nan=False)
     kernel_width: float = Field(0.1, gt=0, allow_inf_nan=False)
     velocity_s: float = Field(0.05, gt=0, allow_inf_nan=False)

@@ -57,7 +57,7 @@ def with_offsets(tmp_path, copy_network):
 
 
 def test_the_contract(folder, spots):
-    images = [spots(SHAPE, points, 1.5) for points in ([], HERE[:1], HERE, [*HERE, (10.0, 70.0)])]
+    images = [spots(SHAPE, points, 1.5) for points in ([], HERE[:1], HERE, [(50.0, 10.0), *HERE])]
     check_model(ExportedModel(ExportedOptions(path=folder, threads=1)), images)
 
 

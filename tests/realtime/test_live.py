@@ -132,16 +132,12 @@ def test_a_dry_run_sends_nothing(tmp_path):
 
 def loop_pid(process):
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return next(
-        int(child) for child in children if b"realtime.live" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+    return next(int(child) for child in children if b"realtime.live" in Path(f"/proc/{child}/cmdline").read_bytes())
 
 
 def endless(folder, **changes):
     """Return a running session whose output is on for a minute."""
-    process = start(
-        write_rig(folder, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000, **changes)
-    )
+    process = start(write_rig(folder, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000, **changes))
     wait_for(lambda: is_on(folder) or process.poll() is not None)
     return process
 

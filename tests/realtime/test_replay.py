@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
+from realtime.recording.log import read_log
 from realtime.replay import ReplayError, replay_session
 from realtime.rig import load_rig
 
@@ -102,7 +104,7 @@ def test_a_replay_of_a_simulation_is_identical_twice_in_a_row(session):
 
 
 def test_a_replay_of_a_live_session_that_skipped_frames_is_identical(tmp_path):
-    more = 'frame_rate_hz = 400.0\ndropped_fraction = 0.05\nlate_fraction = 0.05\nlate_ms = 8.0'
+    more = "frame_rate_hz = 400.0\ndropped_fraction = 0.05\nlate_fraction = 0.05\nlate_ms = 8.0"
     session = record(tmp_path, simulated(200, more), frames="latest")
     drops = json.loads((session / "session.json").read_text())["drops"]
     assert drops["device_gap"] > 0
@@ -174,22 +176,16 @@ def test_other_rules_show_what_they_would_have_done(session, tmp_path):
     assert replayed == []
 
 
-def test_a_changed_log_is_found_and_named(session, tmp_path, monkeypatch):
-    from realtime.replay import replay as module
-
-    read = module.read_log
-
+def test_a_changed_log_is_found_and_named(session, monkeypatch):
     def with_a_lie(path):
-        for record in read(path):
-            if getattr(record, "index", None) == 42:
-                decision = record.decisions[0]
-                lie = type(decision)(**{**{f: getattr(decision, f) for f in decision.__struct_fields__}, "rule": "far"})
-                record = type(record)(
-                    **{**{f: getattr(record, f) for f in record.__struct_fields__}, "decisions": (lie,)}
-                )
-            yield record
+        for record in read_log(path):
+            if getattr(record, "index", None) != 42:
+                yield record
+                continue
+            lie = msgspec.structs.replace(record.decisions[0], rule="far")
+            yield msgspec.structs.replace(record, decisions=(lie, *record.decisions[1:]))
 
-    monkeypatch.setattr(module, "read_log", with_a_lie)
+    monkeypatch.setattr("realtime.replay.replay.read_log", with_a_lie)
     comparison, _ = replay_session(session)
     assert comparison.different["decisions"] == 1
     assert comparison.first_difference.startswith("frame 42 (index 42): decisions: recorded DecisionRecord(rule='far'")

@@ -9,7 +9,6 @@ import pytest
 from realtime.session import run, stop_on_signals
 
 
-
 def in_order(events):
     """Return the events with runs of the same one made one: closing a trigger switches off again."""
     return [event for place, event in enumerate(events) if place == 0 or events[place - 1] != event]

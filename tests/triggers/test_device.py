@@ -236,7 +236,7 @@ def test_what_a_stalled_device_finds_in_its_buffer_is_too_old():
 @pytest.mark.parametrize("drift", [0.995, 1.0, 1.005], ids=["slow", "exact", "fast"])
 def test_a_resonator_half_a_percent_off_does_not_make_commands_old(drift):
     bench = Bench()
-    for host_ms in range(20, 600_000, 20):
+    for host_ms in range(20, 200_000, 20):
         bench.now_us = round(host_ms * 1000 * drift)
         bench.send(wire.Heartbeat(2, host_ms))
     assert isinstance(bench.pulse(100, expires_ms=host_ms + 5), wire.Ack)

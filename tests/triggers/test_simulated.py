@@ -102,7 +102,7 @@ def test_the_device_dies_in_the_middle_of_a_train(edge_log, until):
     trigger.all_off()
     started_s = time.perf_counter()
     trigger.close()
-    assert time.perf_counter() - started_s < 0.5
+    assert time.perf_counter() - started_s < 1.0
     with pytest.raises(TriggerFailedError, match="not open"):
         trigger.fire(Pulse(0, 1_000), 3, _in(10))
 
@@ -114,22 +114,19 @@ def test_when_the_host_dies_the_device_switches_off(edge_log, until, start, how)
     until.true(lambda: len(edge_log.edges()) >= 5)
     killed_ns = time.monotonic_ns()
     host.send_signal(how)
-    until.true(lambda: _states(edge_log.edges()) == {0: False, 1: False})
+    until.true(lambda: [edge["on"] for edge in _last_edges(edge_log).values()] == [False, False])
     last_beat_us = edge_log.commands("Heartbeat")[-1]["device_us"]
-    # On the device's clock exactly the dead-man time, on the host's as quickly as this computer is free.
-    off_us = max(edge["device_us"] for edge in edge_log.edges() if edge["channel"] == 0)
-    assert off_us == last_beat_us + 150_000
-    off_ns = max(edge["host_ns"] for edge in edge_log.edges())
-    assert off_ns - killed_ns < 0.15 * SECOND_NS + 0.35 * SECOND_NS
+    # On the device's clock exactly the dead-man time, on the host's whenever this computer has time for the device.
+    off = _last_edges(edge_log)[0]  # Channel 0 was to stay on.
+    assert off["device_us"] == last_beat_us + 150_000
+    assert off["host_ns"] - killed_ns < 1.5 * SECOND_NS
     if how == signal.SIGKILL:
         until.true(lambda: not _is_running(device_pid))
 
 
-def _states(edges: list[dict]) -> dict[int, bool]:
-    """Return whether each channel is on for good: on, or in a train whose last edge is recent."""
-    last = {edge["channel"]: edge for edge in edges}
-    recent_ns = time.monotonic_ns() - 200_000_000
-    return {channel: edge["on"] or edge["host_ns"] > recent_ns for channel, edge in last.items()}
+def _last_edges(edge_log) -> dict[int, dict]:
+    """Return the last edge of each channel."""
+    return {edge["channel"]: edge for edge in edge_log.edges()}
 
 
 def test_ctrl_c_in_the_terminal_leaves_the_device_to_its_host(edge_log, until):

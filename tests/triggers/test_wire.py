@@ -51,6 +51,7 @@ def _parse(data: bytes) -> list[wire.Message | wire.OtherVersion]:
     return wire.Parser().feed(data)
 
 
+@settings(deadline=None)
 @given(st.lists(MESSAGES, max_size=5), st.data())
 def test_any_messages_survive_any_split(messages, data):
     stream = b"".join(wire.encode(message) for message in messages)
@@ -100,7 +101,7 @@ def test_no_single_flipped_bit_is_accepted(message):
         assert all(received == message for received in _parse(bytes(damaged)))  # A delimiter may be spared.
 
 
-@settings(max_examples=1000, derandomize=True)
+@settings(max_examples=1000, derandomize=True, deadline=None)
 @given(st.sampled_from(SAMPLES), st.sets(st.integers(0, 10_000), min_size=2, max_size=3))
 def test_two_or_three_flipped_bits_are_not_accepted(message, bits):
     frame = bytearray(wire.encode(message))
@@ -109,7 +110,7 @@ def test_two_or_three_flipped_bits_are_not_accepted(message, bits):
     assert all(received == message for received in _parse(bytes(frame)))
 
 
-@settings(max_examples=500, derandomize=True)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(st.binary(max_size=400))
 def test_noise_is_no_message_and_the_next_frame_is_read(noise):
     parser = wire.Parser()
@@ -125,7 +126,7 @@ def test_a_torn_frame_never_swallows_the_one_that_follows(message):
         assert _parse(frame[:n_sent] + wire.encode(stop)) == [stop]
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_lost_bytes_lose_that_frame_only(message, data):
     frame = wire.encode(message)
@@ -171,6 +172,7 @@ def test_a_name_that_does_not_fit_is_refused(name):
         wire.encode(wire.Identity(0, 1, 0, 1, 0, 0, 0, 0, name))
 
 
+@settings(deadline=None)
 @given(st.integers(0, wire.U32), st.integers(-(2**31) + 1, 2**31 - 1))
 @example(wire.U32, 1)
 def test_signed_difference_crosses_the_overflow(start, step):

@@ -179,20 +179,20 @@ def test_a_receiver_that_went_away_is_one_fault_and_nothing_is_queued(start, fre
 def test_a_receiver_that_stands_still_blocks_nothing(receiver):
     trigger = ZmqTrigger(ZmqOptions(address=receiver.bind()))
     trigger.open()
-    longest_s = 0.0
+    durations_s = []
     receipts = []
     for command_id in range(5_000):
         started_s = time.perf_counter()
         receipts.append(trigger.fire(TRAIN, command_id, 2**62))
-        longest_s = max(longest_s, time.perf_counter() - started_s)
+        durations_s.append(time.perf_counter() - started_s)
     n_taken = sum(receipt.delivered for receipt in receipts)
     assert 0 < n_taken < 500
     assert trigger.n_undelivered == 5_000 - n_taken
-    assert longest_s < 0.05
+    assert sorted(durations_s)[-10] < 0.05  # A few may meet a busy computer.
     assert [event.kind for event in trigger.poll()].count("fault") >= 1
     started_s = time.perf_counter()
     trigger.close()
-    assert time.perf_counter() - started_s < 0.2
+    assert time.perf_counter() - started_s < 1.0
 
 
 def test_what_a_receiver_missed_has_expired_when_it_goes_on(receiver):

@@ -1,6 +1,7 @@
 """Records: what the loop hands over comes back from bytes, bit for bit."""
 
 import dataclasses
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -124,6 +125,7 @@ FIELDS = {
     float: st.floats(allow_nan=False),
     int | None: st.none() | INT64,
     float | None: st.none() | st.floats(allow_nan=False),
+    Literal["ack", "refused", "fault"]: st.sampled_from(["ack", "refused", "fault"]),
     State: st.sampled_from(State),
     Edge: st.sampled_from(Edge),
     tuple[int, ...]: st.lists(INT64, max_size=3).map(tuple),

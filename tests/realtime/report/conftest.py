@@ -177,7 +177,7 @@ class Session:
         self.n_rising += rising
         stage_ns = self._stage_ns(slow=index % 400 == 250 or (rising > 0 and self.n_rising % 5 == 4))
         decided_ns = available_ns + sum(stage_ns[:4])
-        FakeTrigger.now_ns = decided_ns
+        self.trigger.now_ns = decided_ns
         self.stimulator.poll()
         action = self.stimulator.act(decisions, index, available_ns, available_ns, decided_ns)
         self.append(frame_record(index, available_ns, decided_ns, stage_ns, tracks, decisions, action))

@@ -50,12 +50,11 @@ def test_skeletons_lie_on_their_pixels(recorded: Path) -> None:
     seen = bright * (width / picture.shape[1], height / picture.shape[0]) + (x, y)
     a_pixel = width / picture.shape[1]
     for circle in circles:
-        assert np.hypot(*(seen - circle).T).min() < 1.5 * a_pixel
+        assert np.hypot(*(seen - circle).T).min() < 0.75 * a_pixel  # the marks were set on whole pixels
 
 
 def test_without_pictures_the_skeletons_stand_alone(recorded: Path, no_pictures: TakePictures) -> None:
     page = write_report(recorded, pictures=no_pictures, n_bouts=1).read_text(encoding="utf-8")
-    check(page)
     assert page.count("<figure>") == 2
     assert "<image" not in page
     assert "No pictures here." in page

@@ -21,6 +21,8 @@ from realtime.report.session_data import load_session
 MakeSmall = Callable[..., Any]
 MakeIntent = Callable[..., IntentRecord]
 
+MS = 1_000_000
+
 
 def test_latencies_are_those_of_the_log(small: MakeSmall) -> None:
     session = small("")

@@ -115,6 +115,8 @@ TIMELINES: dict[str, tuple[dict[str, object], list[Step]]] = {
             (95, "U", UNKNOWN, NONE),
             (97, "F", OFF, NONE),
             (110, "T", OFF, NONE),
+            (209, "T", OFF, NONE),
+            (210, "T", ON, RISING),
         ],
     ),
     "refractory blocks a second rising until exactly refractory_s": (

@@ -187,7 +187,7 @@ def test_a_fault_switches_everything_off_and_nothing_fires_any_more() -> None:
     assert stimulator.armed
     assert stimulator.poll() == (("speaker", fault), ("speaker", later))
     assert not stimulator.armed
-    assert stimulator.disarm_reason == "speaker: no answer for 100 ms"
+    assert stimulator.disarm_reason == stimulator.fault == "speaker: no answer for 100 ms"
     assert "all_off" in laser.did()
     assert "all_off" in speaker.did()
     action = act(stimulator, Edge.RISING)
@@ -301,6 +301,7 @@ def test_close_closes_every_trigger_with_everything_off_before() -> None:
     with pytest.raises(TriggerFailedError, match="port gone"):
         stimulator.close()
     assert journal == [("laser", "all_off"), ("speaker", "all_off"), ("laser", "close"), ("speaker", "close")]
+    assert stimulator.fault == ""
     assert outcomes(act(stimulator, Edge.RISING)) == ["disarmed"]
 
 
