@@ -216,21 +216,16 @@ class SimCamera(Camera):
         if scene is None:
             raise CameraFailedError("sim: expected an open camera, got grab before open; call open first")
         self._started_ns = self._started_ns or time.monotonic_ns()
-        if self.ended:
+        if self.ended or not (self.waits_for_consumer or self._wait(scene, timeout_s)):
             return None
-        if self.waits_for_consumer:
-            timestamp_ns = self._started_ns + self._device_ns(self._next_id)
-        else:
-            if not self._wait(scene, timeout_s):
-                return None
-            timestamp_ns = 0
-        frame_id = self._next_id
+        frame_id, device_ns = self._next_id, self._device_ns(self._next_id)
         image = scene.image(frame_id, self._buffer).view()
         image.flags.writeable = False
         now_ns = time.monotonic_ns()
         self._next_id += 1
         self._skip_dropped(scene)
-        return Frame(frame_id, timestamp_ns or now_ns, now_ns, self._device_ns(frame_id), image)
+        timestamp_ns = self._started_ns + device_ns if self.waits_for_consumer else now_ns
+        return Frame(frame_id, timestamp_ns, now_ns, device_ns, image)
 
     @property
     def ended(self) -> bool:

@@ -52,10 +52,10 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except (RigError, ModelError, session_folder.FolderError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     except (CameraError, TriggerError, OSError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(3) from error
 
 
@@ -143,13 +143,13 @@ def _show_end(answer: dict[str, Any], code: int, *, as_json: bool) -> None:
         typer.echo(json.dumps({**end, "exit_code": code}))
         return
     if "error" in answer:
-        errors.print(answer["error"]["text"], style="red", markup=False, highlight=False)
+        errors.print(answer["error"]["text"], style="red", markup=False, highlight=False, soft_wrap=True)
         return
     end = answer["end"]
     console.print(f"{end['n_frames']} frames; ended: {end['reason']}", highlight=False)
     for what in (end["fault"] and f"disarmed, outputs off: {end['fault']}", end["error"] and end["error"]["text"]):
         if what:
-            errors.print(what, style="red", markup=False, highlight=False)
+            errors.print(what, style="red", markup=False, highlight=False, soft_wrap=True)
     console.print(f"session: {end['folder']}", highlight=False, soft_wrap=True)
     _write_report(Path(end["folder"]))
 

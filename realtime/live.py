@@ -30,7 +30,7 @@ from realtime import session
 from realtime.assemble import load_model, make_rules, make_stimulator, make_tracker
 from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
-from realtime.recording import Recorder, RecorderReport
+from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
 from realtime.rig import Rig, RigError, load_rig
 from realtime.sinks import RecorderSink, StatusSink
@@ -145,6 +145,8 @@ def run_live(
         fault = parts.stimulator.fault
         if end.error is not None:
             recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
+        if fault:
+            recorder.append(NoteRecord(time.monotonic_ns(), "fault", fault))
         recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
         report = recorder.close()
         description["ended"] = end.reason
@@ -221,7 +223,9 @@ def main() -> int:
             end = run_live(request, stop)
         except (RigError, session_folder.FolderError, ModelError) as error:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 2)
-        except (CameraError, TriggerError) as error:
+        except RecordingError as error:
+            return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 4)
+        except (CameraError, TriggerError, OSError) as error:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 3)
     failure = end.end.error
     answer = {

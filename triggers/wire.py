@@ -8,7 +8,7 @@ trust, nothing to search for, and a torn frame never swallows the one that follo
 
 import binascii
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
@@ -272,7 +272,7 @@ def encode(message: Message) -> bytes:
         struct.error: A number does not fit its field.
         ValueError: A device name is not ASCII or is longer than 16 characters.
     """
-    identifier, *payload = astuple(message)
+    identifier, *payload = [getattr(message, name) for name in message.__slots__]  # `astuple` takes thrice as long.
     if isinstance(message, Identity):
         payload[-1] = _name_bytes(message.name)
     body = _HEADER.pack(PROTOCOL_VERSION, message.TYPE, identifier) + message.PAYLOAD.pack(*payload)

@@ -1,7 +1,8 @@
 """ZeroMQ sockets as both ends of driver `zmq` need them: bounded, loopback by default, CURVE beyond it."""
 
 import ipaddress
-from contextlib import suppress
+import weakref
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,9 +51,12 @@ class PeerSocket:
 
     def __init__(self, kind: int, endpoint: Endpoint) -> None:
         has_keys = _check(endpoint)
+        self._cleanup = ExitStack()
+        weakref.finalize(self, self._cleanup.close)  # Unclosed, it could hang a program that ends.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._gatekeeper: ThreadAuthenticator | None = None
+        self._cleanup.callback(self._context.term)
         self.socket = self._context.socket(kind)
+        self._cleanup.callback(self.socket.close)
         try:
             self._set_up(endpoint, has_keys)
         except zmq.ZMQError as error:
@@ -65,7 +69,8 @@ class PeerSocket:
 
     def _set_up(self, endpoint: Endpoint, has_keys: bool) -> None:
         socket = self.socket
-        socket.setsockopt(zmq.IMMEDIATE, 0)  # Nothing is queued for a peer that is not there.
+        socket.setsockopt(zmq.LINGER, CLOSE_WAIT_MS)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # Nothing is queued for a peer that is not there.
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.SNDBUF, BUFFER_BYTES)
@@ -85,17 +90,14 @@ class PeerSocket:
             self.socket.curve_serverkey = peer
             return
         self.socket.curve_server = True
-        self._gatekeeper = ThreadAuthenticator(self._context)
-        self._gatekeeper.start()
-        self._gatekeeper.configure_curve_callback(domain="*", credentials_provider=_OnlyPeer(peer))
+        gatekeeper = ThreadAuthenticator(self._context)
+        gatekeeper.start()
+        self._cleanup.callback(gatekeeper.stop)
+        gatekeeper.configure_curve_callback(domain="*", credentials_provider=_OnlyPeer(peer))
 
     def close(self) -> None:
         """Release everything; what is still queued (the last "all off") has a moment to leave."""
-        self.socket.close(linger=CLOSE_WAIT_MS)
-        if self._gatekeeper is not None:
-            self._gatekeeper.stop()
-            self._gatekeeper = None
-        self._context.term()
+        self._cleanup.close()
 
 
 class _OnlyPeer:

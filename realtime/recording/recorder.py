@@ -232,7 +232,7 @@ class Recorder:
         self._socket.close()
         try:
             status = self._process.wait(timeout=2.0 if self._finished else 0.0)
-        except subprocess.TimeoutExpired:  # what it had to write is written
+        except subprocess.TimeoutExpired:  # stuck, or slow to leave after its last message
             self._process.kill()
             self._process.wait()
             return

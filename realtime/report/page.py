@@ -82,7 +82,9 @@ def _header(data: SessionData, numbers: Mapping[str, Any]) -> str:
         f"started <b>{started} UTC</b>" if started else "",
         f"ended: <b>{escape(numbers['ended'])}</b>",
     ]
-    faults = [*numbers["trigger_faults"], *([numbers["log_damage"]] if numbers["log_damage"] else [])]
+    refused = [f"{count} × refused by the device: {why}" for why, count in numbers["refused_commands"].items()]
+    damage = [numbers["log_damage"]] if numbers["log_damage"] else []
+    faults = [*numbers["trigger_faults"], *refused, *damage]
     warning = "".join(f'<p class="warning">{escape(fault)}</p>' for fault in faults[:_MAX_LISTED])
     return (
         f"<header><p class='kicker'>poseloop session</p><h1>{name}</h1>"

@@ -61,7 +61,9 @@ def summarize(data: SessionData) -> dict[str, Any]:
         "rules": {name: _rule(data, name) for name in data.rules},
         "stimuli": stimulus_outcomes(data),
         "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
-        "refused_commands": sum(event.kind == "refused" for _, event in data.events),
+        "refused_commands": dict(
+            Counter(f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "refused")
+        ),
         "notes": [f"{note.kind}: {note.text}" for note in data.notes],
         "log_damage": data.damage or None,
     }
@@ -83,6 +85,7 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
         )
     for name, outcomes in numbers["stimuli"].items():
         lines.append(f"stimulus {name}: {_counts(outcomes) or 'never asked for'}")
+    lines += [f"{count} × refused by the device: {why}" for why, count in numbers["refused_commands"].items()]
     lines += [f"trigger fault: {fault}" for fault in numbers["trigger_faults"]]
     lines += [f"note: {note}" for note in numbers["notes"]]
     if numbers["log_damage"]:

@@ -209,17 +209,16 @@ class Stimulator:
         self,
         decisions: tuple[Decision, ...],
         frame_id: int,
-        timestamp_ns: int,  # noqa: ARG002 - see the docstring
         available_ns: int,
         now_ns: int,
     ) -> Action:
         """Send, refuse or stop what the edges among `decisions` ask for.
 
+        Deadline and limits are judged in the time of the host, in which the animal is stimulated, not in the frame's.
+
         Args:
             decisions: What the rules said of the frame.
             frame_id: The frame.
-            timestamp_ns: The frame's `timestamp_ns`. Nothing here is judged by it: deadline and limits are about the
-                time of the host, in which the animal is stimulated.
             available_ns: The frame's `available_ns`.
             now_ns: Host monotonic clock, ns.
 

@@ -6,7 +6,7 @@ what the confidence stands above chance, which is 1 / max_tracks (1/2 for a sing
     c ← chance + (c − chance) · keep
 
     matched              keep = tanh(margin / MARGIN_SOFTNESS), margin = what confusing two animals would have cost
-    not seen             keep = exp(−unseen / lost_s), only in what is reported: seen again within lost_s, nothing is lost
+    not seen             keep = exp(−unseen / lost_s), in what is reported only: nothing is lost if seen within lost_s
     lost and seen again  keep = 0, and the class is forgotten
     class seen           c moves to the posterior of the track's class over class_memory_s: the only way up
 

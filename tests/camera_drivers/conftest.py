@@ -21,7 +21,7 @@ def write_video(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, images: Images, *, full_range: bool = True, times_ms: Sequence[int] = (), **kind: Any) -> Path:
         path = tmp_path / name
         pixel_format = kind.get("pixel_format", "gray")
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=kind.get("container", {})) as container:
             stream = container.add_stream(kind.get("codec", "libx264"))
             stream.options = {
                 "preset": "ultrafast",

@@ -342,19 +342,23 @@ def test_nothing_is_left_open() -> None:
 
 ORPHAN = """
 import os, sys, time
+from camera_drivers import registry
 from camera_drivers.acquisition import Acquisition
-from camera_drivers.sim import SimOptions
-camera = Acquisition("sim", SimOptions(), policy="latest", overflow="drop_oldest", capacity=8)
+options = registry.load(sys.argv[1]).Options.model_validate_json(sys.argv[2])
+camera = Acquisition(sys.argv[1], options, policy="latest", overflow="drop_oldest", capacity=8)
 camera.open()
-while camera.grab(0.05) is None:
+while (frame := camera.grab(0.05)) is None or frame.frame_id < 2:
     pass
 print(camera._child.process.pid, flush=True)
 time.sleep(1000)
 """
 
 
-def test_the_child_dies_with_its_parent() -> None:
-    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as parent:
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(("driver", "options"), [("sim", "{}"), ("faulty", '{"fault": "hangs"}')])
+def test_the_child_dies_with_its_parent(driver: str, options: str) -> None:
+    command = [sys.executable, "-c", ORPHAN, driver, options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = os.pidfd_open(int(parent.stdout.readline()))
         parent.kill()

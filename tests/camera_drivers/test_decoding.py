@@ -19,7 +19,6 @@ Images = list[NDArray[np.uint8]]
 WriteVideo = Callable[..., Path]
 RECORDINGS = Path(__file__).parents[2] / ".." / "shared" / "data"
 FLIES_1024 = RECORDINGS / "flies_1024" / "session_a.mp4"
-FLIES_384 = RECORDINGS / "flies_384" / "centered_pair_low_quality.mp4"
 
 
 def read_all(path: Path, channels: int = 1) -> Images:
@@ -97,18 +96,19 @@ def test_a_folder_is_no_video(tmp_path: Path) -> None:
         VideoReader(tmp_path)
 
 
-def test_a_file_that_is_cut_off_names_the_frame(tmp_path: Path) -> None:
-    if not FLIES_384.exists():
-        pytest.skip("needs the recording flies_384")
-    data = FLIES_384.read_bytes()
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_file_that_is_cut_off_names_the_frame(
+    tmp_path: Path, write_video: WriteVideo, noise_images: Images, share: float
+) -> None:
+    data = write_video("film.mp4", noise_images, container={"movflags": "faststart"}).read_bytes()
     path = tmp_path / "cut.mp4"
-    path.write_bytes(data[: int(len(data) * 0.6)])
+    path.write_bytes(data[: int(len(data) * share)])
     reader = VideoReader(path)
     with pytest.raises(CameraFailedError) as caught:
         for _ in reader:
             pass
-    assert str(caught.value) == f"{path}: expected 1100 frames, got {reader.n_read}; the file is cut off"
-    assert 300 < reader.n_read < 1100
+    assert str(caught.value) == f"{path}: expected 30 frames, got {reader.n_read}; the file is cut off"
+    assert abs(reader.n_read - 30 * share) < 3
     reader.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from camera_drivers.frame_log import read_frame_log
 from realtime.recording.log import read_log
 from realtime.recording.records import EndRecord, FrameRecord
 
@@ -36,6 +38,7 @@ when_unknown = "release"
 [triggers.laser]
 driver = "simulated"
 log_path = "device.jsonl"
+max_on_ms = 60000
 [stimuli.light]
 rule = "always"
 triggers = ["laser"]
@@ -119,6 +122,7 @@ def test_a_session_leaves_everything_in_its_folder(tmp_path):
     records = list(read_log(session / "events.log"))
     assert [record.frame_id for record in records if isinstance(record, FrameRecord)] == list(range(40))
     assert isinstance(records[-1], EndRecord)
+    assert read_frame_log(session / "frames.log").frame_ids.tolist() == list(range(40))
     assert (session / "rig.toml").read_text() == (tmp_path / "rig.toml").read_text()
 
 
@@ -130,9 +134,13 @@ def test_a_dry_run_sends_nothing(tmp_path):
     assert [intent.outcome for frame in frames_of(tmp_path / "session") for intent in frame.intents] == ["sent"]
 
 
+def child_of(pid, module):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(child) for child in children if module in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
 def loop_pid(process):
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return next(int(child) for child in children if b"realtime.live" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return child_of(process.pid, b"realtime.live")
 
 
 def endless(folder, **changes):
@@ -182,11 +190,7 @@ def test_killing_the_command_line_ends_the_session_in_order(tmp_path):
 
 def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path):
     process = endless(tmp_path)
-    device = next(
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if str(tmp_path / "device.jsonl").encode() in path.read_bytes() and b"triggers.simulated" in path.read_bytes()
-    )
+    device = child_of(loop_pid(process), b"triggers.simulated")
     os.kill(device, signal.SIGKILL)
     session = tmp_path / "session"
     wait_for(lambda: any(frame.trigger_events for frame in frames_of(session)))
@@ -200,11 +204,7 @@ def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path)
 
 def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path):
     process = endless(tmp_path)
-    loop = loop_pid(process)
-    children = Path(f"/proc/{loop}/task/{loop}/children").read_text().split()
-    camera = next(
-        int(child) for child in children if b"camera_drivers.process" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+    camera = child_of(loop_pid(process), b"camera_drivers.process")
     os.kill(camera, signal.SIGKILL)
     answer, _ = finish(process)
     assert process.returncode == 3
@@ -223,25 +223,14 @@ def test_a_folder_that_is_in_use_is_refused_before_anything_fires(tmp_path):
 
 
 def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path):
-    rig = write_rig(tmp_path, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000)
-    out = tmp_path / "session"
-    limited = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)); "
-        "from realtime.cli import main; main()"
-    )
+    process = endless(tmp_path)
+    recorder = child_of(loop_pid(process), b"realtime.recording.process")
     # A file-size limit is met by the same failing write as a full disk, and needs no rights to set up.
-    process = subprocess.run(
-        [sys.executable, "-c", limited, "run", str(rig), "--json", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    answer = json.loads(process.stdout.splitlines()[-1])
+    resource.prlimit(recorder, resource.RLIMIT_FSIZE, (65536, 65536))
+    answer, _ = finish(process)
     assert process.returncode == 4
     assert answer["reason"].startswith("recording failed: ")
     assert is_off_again(tmp_path)
-    frames = frames_of(out)
+    frames = frames_of(tmp_path / "session")
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert len(frames) > 10

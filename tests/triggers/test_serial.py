@@ -381,6 +381,7 @@ def test_a_vanished_port(peer, opened):
         with pytest.raises(TriggerFailedError, match="the port is gone"):
             call()
     opened.all_off()
+    assert opened.poll() == ()
     opened.close()
     opened.close()
 

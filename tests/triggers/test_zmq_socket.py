@@ -1,6 +1,9 @@
-import pytest
+import gc
 
-from triggers.zmq_socket import is_loopback
+import pytest
+import zmq
+
+from triggers.zmq_socket import Endpoint, PeerSocket, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,11 @@ from triggers.zmq_socket import is_loopback
 )
 def test_is_loopback(address, expected):
     assert is_loopback(address) == expected
+
+
+def test_a_socket_that_nobody_closed_is_closed_with_its_owner(free_address):
+    peer = PeerSocket(zmq.PUSH, Endpoint(free_address, bind=False, secret_key_file=None, peer_key_file=None))
+    socket = peer.socket
+    del peer
+    gc.collect()
+    assert socket.closed

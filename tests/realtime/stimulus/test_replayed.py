@@ -103,7 +103,7 @@ def run(triggers: dict[str, Trigger], frames: list[tuple[Edge, Edge, int, int]])
             Decision(rule, frame_id, now_ns, State.ON, edge, (), (), ())
             for rule, edge in (("near", near), ("far", far))
         )
-        actions.append(stimulator.act(decisions, frame_id, now_ns, now_ns - age_ms * MS, now_ns))
+        actions.append(stimulator.act(decisions, frame_id, now_ns - age_ms * MS, now_ns))
     return actions
 
 

@@ -85,7 +85,7 @@ def decision(edge: Edge, rule: str = "near", frame_id: int = 5) -> Decision:
 def act(stimulator: Stimulator, *edges: Edge | Decision, at_ms: float = 0.0, age_ms: float = 1.0) -> Action:
     decisions = tuple(edge if isinstance(edge, Decision) else decision(edge) for edge in edges)
     now_ns = round(at_ms * MS)
-    return stimulator.act(decisions, 5, 0, now_ns - round(age_ms * MS), now_ns)
+    return stimulator.act(decisions, 5, now_ns - round(age_ms * MS), now_ns)
 
 
 def outcomes(action: Action) -> list[str]:

@@ -38,12 +38,13 @@ def test_greedy_without_rows_or_columns(shape: tuple[int, int]) -> None:
         pytest.param([[0.1, INF], [1.0, 0.2]], 0, INF, id="cannot-change-places"),
         pytest.param([[0.1, 0.6]], 0, 0.5, id="a-column-that-nobody-took"),
         pytest.param([[0.1], [0.4]], 0, 0.3, id="a-row-that-got-nothing"),
+        pytest.param([[0.1], [INF]], 0, 1.9, id="a-row-that-may-be-anywhere"),
         pytest.param([[0.1]], 0, INF, id="alone"),
         pytest.param([[0.1, 0.2], [0.2, 5.0]], 0, 0.0, id="greedy-was-not-the-best"),
     ],
 )
 def test_margin(cost: list[list[float]], row: int, expected: float) -> None:
-    assert margin(np.array(cost), greedy(np.array(cost)), row) == pytest.approx(expected)
+    assert margin(np.array(cost), greedy(np.array(cost)), row, 2.0) == pytest.approx(expected)
 
 
 COSTS = st.integers(0, 4).flatmap(

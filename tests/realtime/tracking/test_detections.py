@@ -42,7 +42,7 @@ def test_half_a_point_is_no_point_and_no_score_is_zero() -> None:
     [
         pytest.param((BODY, BODY + 1), (0.9, 0.8), [0.9], id="lower-score-goes"),
         pytest.param((BODY, BODY + 1), (0.8, 0.9), [0.9], id="lower-score-goes-whatever-the-order"),
-        pytest.param((BODY, BODY + (0, 15)), (0.9, 0.8), [0.9, 0.8], id="another-animal-in-contact"),
+        pytest.param((BODY, BODY + np.array([0, 15])), (0.9, 0.8), [0.9, 0.8], id="another-animal-in-contact"),
         pytest.param((BODY, BODY + 1, BODY - 1), (0.7, 0.8, 0.9), [0.9], id="three-on-one-animal"),
     ],
 )

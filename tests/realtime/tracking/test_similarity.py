@@ -9,6 +9,10 @@ NAN = (np.nan, np.nan)
 BODY = np.array([(0, 0), (20, 0), (40, 0), (20, 10)], dtype=np.float64)
 
 
+def _moved(dx: float, dy: float) -> np.ndarray:
+    return BODY + np.array([dx, dy])
+
+
 def _without(pose: np.ndarray, *nodes: int) -> np.ndarray:
     pose = pose.copy()
     pose[list(nodes)] = np.nan
@@ -19,10 +23,10 @@ def _without(pose: np.ndarray, *nodes: int) -> np.ndarray:
     ("detection", "expected"),
     [
         pytest.param(BODY, 1.0, id="the-same"),
-        pytest.param(BODY + (5, 0), math.exp(-0.5), id="one-sigma-away"),
+        pytest.param(_moved(5, 0), math.exp(-0.5), id="one-sigma-away"),
         pytest.param(_without(BODY, 0), 0.75, id="a-node-not-seen-adds-nothing"),
         pytest.param(_without(BODY, 0, 1, 2, 3), 0.0, id="nothing-seen"),
-        pytest.param(BODY + (1000, 0), 0.0, id="far-away"),
+        pytest.param(_moved(1000, 0), 0.0, id="far-away"),
     ],
 )
 def test_keypoint_similarity(detection: np.ndarray, expected: float) -> None:
@@ -30,7 +34,7 @@ def test_keypoint_similarity(detection: np.ndarray, expected: float) -> None:
 
 
 def test_similarity_is_scale_free() -> None:
-    moved = BODY + (3, 4)
+    moved = _moved(3, 4)
     assert keypoint_similarity(BODY, moved, 4, 5.0) == keypoint_similarity(4 * BODY, 4 * moved, 4, 20.0)
 
 
@@ -38,8 +42,8 @@ def test_similarity_is_scale_free() -> None:
     ("expected", "detection", "cost"),
     [
         pytest.param(BODY, BODY, 0.0, id="perfect"),
-        pytest.param(BODY, BODY + (100, 0), 2.0, id="at-the-gate"),
-        pytest.param(BODY, BODY + (100.001, 0), np.inf, id="beyond-the-gate"),
+        pytest.param(BODY, _moved(100, 0), 2.0, id="at-the-gate"),
+        pytest.param(BODY, _moved(100.001, 0), np.inf, id="beyond-the-gate"),
         pytest.param(
             _without(BODY, 0, 1),
             _without(BODY, 2, 3),
@@ -54,6 +58,6 @@ def test_pair_cost(expected: np.ndarray, detection: np.ndarray, cost: float) -> 
 
 
 def test_far_beyond_the_kernel_the_nearer_is_still_cheaper() -> None:
-    costs = [pair_cost(BODY, BODY + (distance, 0), 4, 1.0, 500.0) for distance in (100, 200, 300)]
+    costs = [pair_cost(BODY, _moved(distance, 0), 4, 1.0, 500.0) for distance in (100, 200, 300)]
     assert costs == sorted(costs)
     assert len(set(costs)) == 3

@@ -96,6 +96,13 @@ def test_a_second_detection_of_an_animal_does_not_start_a_track() -> None:
     assert where(follower.update(poses(at(0, 0), other_half), FRAME_NS)) == {1: (0, 0)}
 
 
+def test_two_incomplete_skeletons_on_one_animal_are_one_animal() -> None:
+    follower = tracker()
+    halves = poses(seeing(at(0, 0), 0, 3, 4), seeing(at(0, 0), 1, 2, 5))
+    for i in range(3):
+        assert follower.update(halves, i * FRAME_NS).track_ids.tolist() == [1]
+
+
 # --- following
 
 
@@ -143,8 +150,8 @@ def test_an_animal_seen_by_other_nodes_than_before_is_found_by_its_centre() -> N
     follower = tracker()
     follower.update(poses(at(0, 0), at(300, 0)), 0)
     follower.update(poses(seeing(at(0, 0), 0, 1, 2), at(300, 0)), FRAME_NS)
-    tracks = follower.update(poses(at(300, 0), seeing(at(0, 0), 3, 4, 5)), 2 * FRAME_NS)
-    np.testing.assert_array_equal(tracks.xy[0], seeing(at(0, 0), 3, 4, 5))
+    tracks = follower.update(poses(at(300, 0), seeing(at(0, 0), 3, 4)), 2 * FRAME_NS)
+    np.testing.assert_array_equal(tracks.xy[0], seeing(at(0, 0), 3, 4))
 
 
 def test_a_false_detection_far_away_is_nobody() -> None:
@@ -226,6 +233,14 @@ def test_confidence_fades_while_an_animal_is_not_seen_and_comes_back_with_it() -
     assert seen.identity_confidence.min() > 0.99
 
 
+def test_confidence_drops_when_an_animal_may_be_another_that_is_not_seen() -> None:
+    follower = tracker()
+    follower.update(poses(at(0, 0), at(200, 0)), 0)
+    follower.update(poses(), 5 * FRAME_NS)
+    one_of_them = follower.update(poses(at(100, 0)), 20 * FRAME_NS)
+    assert one_of_them.identity_confidence[0] < 0.7
+
+
 def test_confidence_drops_when_two_animals_cannot_be_told_apart() -> None:
     follower = tracker()
     follower.update(poses(at(0, 0), at(0, 40)), 0)
@@ -299,11 +314,11 @@ def test_two_animals_lost_together_are_found_by_their_classes() -> None:
     right = [[0.95, 0.05], [0.05, 0.95]]
     for i in range(100):
         follower.update(poses(at(0, 0), at(0, 40), class_probs=right), i * FRAME_NS)
-    tracks = follower.update(poses(at(0, 40), at(0, 0), class_probs=right), 400 * FRAME_NS)
-    assert where(tracks) == {1: (0, 40), 2: (0, 0)}
+    tracks = follower.update(poses(at(700, 40), at(700, 0), class_probs=right), 400 * FRAME_NS)
+    assert where(tracks) == {1: (700, 40), 2: (700, 0)}
     assert tracks.identity_confidence.tolist() == [0.5, 0.5]
     for i in range(401, 1200):
-        tracks = follower.update(poses(at(0, 40), at(0, 0), class_probs=right), i * FRAME_NS)
+        tracks = follower.update(poses(at(700, 40), at(700, 0), class_probs=right), i * FRAME_NS)
     assert tracks.class_ids.tolist() == [0, 1]
     assert tracks.identity_confidence.min() > 0.95
 
