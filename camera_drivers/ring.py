@@ -51,7 +51,7 @@ _NO_DEVICE_TIME = -(1 << 63)
 _OFF, _EXPECTED, _ATTACHED, _GONE = range(4)
 _END = -1
 _NUMBER_BYTES = 8
-_MAX_CAPACITY = 4096  # both consumers' numbers fit a pipe of Linux's default size, 64 KiB
+_MAX_CAPACITY = 4096
 _LOOK_AROUND_S = 0.05
 
 
@@ -146,8 +146,9 @@ class FrameRing:
         try:
             for _ in range(1 + len(CONSUMERS)):
                 fds += os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-                # Linux gives smaller pipes to a user who has very many.
-                fcntl.fcntl(fds[-1], fcntl.F_SETPIPE_SZ, _NUMBER_BYTES * (len(CONSUMERS) * capacity + 1))
+                # Linux gives smaller pipes to a user who has many, and reuses a page only once it is read to its end.
+                n_bytes = _NUMBER_BYTES * (len(CONSUMERS) * capacity + 1)
+                fcntl.fcntl(fds[-1], fcntl.F_SETPIPE_SZ, n_bytes + _PAGE)
             return cls(RingHandle(tuple(fds), height, width, channels, capacity, overflow))
         except OSError:
             for fd in fds:

@@ -8,7 +8,8 @@ from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.frame import Frame
 
 _GRAB_S = 0.05
-_SLACK_S = 0.25  # a busy machine wakes a sleeper late
+_SLACK_S = 0.25
+_MOST_LATE = 2  # a busy machine wakes a sleeper late now and then
 
 
 def check_camera(camera: Camera, n_frames: int = 20, limit_s: float = 10.0) -> CameraInfo:
@@ -38,13 +39,14 @@ def _check_frames(camera: Camera, info: CameraInfo, n_frames: int, limit_s: floa
     _expect(info.channels in {1, 3}, f"expected 1 or 3 channels, got {info.channels}")
     deadline = time.monotonic() + limit_s
     previous: Frame | None = None
-    n_seen = 0
+    n_seen = n_late = 0
     while n_seen < n_frames and not camera.ended:
         _expect(time.monotonic() < deadline, f"expected {n_frames} frames within {limit_s} s, got {n_seen}")
         before = time.monotonic()
         frame = camera.grab(_GRAB_S)
         took_s = time.monotonic() - before
-        _expect(took_s < _GRAB_S + _SLACK_S, f"expected grab to return within {_GRAB_S} s, got {took_s:.3f} s")
+        n_late += took_s > _GRAB_S + _SLACK_S
+        _expect(n_late <= _MOST_LATE, f"expected grab to return within {_GRAB_S} s, got {took_s:.3f} s once more")
         if frame is not None:
             _check_frame(frame, info, previous)
             previous = frame

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -92,7 +93,7 @@ def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> 
 
 def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:
     choice = rig.triggers[name]
-    with triggers.registry.load(choice.name)(choice.options) as driver:
+    with closing(triggers.registry.load(choice.name)(choice.options)) as driver:
         info = driver.open()
     if info.dead_man_ms is None:
         findings.append(

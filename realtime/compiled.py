@@ -32,7 +32,6 @@ def compiled(function: _Function) -> _Function:
 
 @functools.cache
 def _content(package: Path) -> str:
-    digest = hashlib.sha256(Path(__file__).with_name("geometry.py").read_bytes())
-    for source in sorted(package.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    geometry = Path(__file__).with_name("geometry.py")
+    sources = [geometry] if package == geometry.parent else [geometry, *sorted(package.glob("*.py"))]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -191,16 +191,17 @@ def test_a_recorder_that_attaches_before_the_start_gets_every_frame() -> None:
 
 
 def test_latest_counts_what_it_passes_over() -> None:
-    with sim(policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=500.0, n_frames=100) as camera:
+    with sim(policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=100.0, n_frames=80) as camera:
         ids = []
         while not camera.ended:
             if (frame := camera.grab(0.05)) is not None:
                 ids.append(frame.frame_id)
-                time.sleep(0.01)
+                time.sleep(0.05)  # the work on a frame
         drops = camera.drops
     assert ids == sorted(ids)
-    assert drops["skipped_by_loop"] > 20
-    assert len(ids) + drops["skipped_by_loop"] + drops.get("device_gap", 0) == ids[-1] + 1
+    assert drops["skipped_by_loop"] > 10
+    n_before_the_first = ids[-1] + 1 - len(ids) - drops["skipped_by_loop"] - drops.get("device_gap", 0)
+    assert 0 <= n_before_the_first < 10
 
 
 def test_bad_ids_are_dropped_and_counted(faulty: Callable[[str], Acquisition]) -> None:

@@ -89,6 +89,18 @@ def test_latest_passes_over_old_frames_and_every_does_not(ring: FrameRing) -> No
     assert ring.drops == {"skipped_by_loop": 2}
 
 
+def test_a_queue_that_never_runs_empty_never_fills() -> None:
+    """Linux reuses a page of a pipe only once it has been read to its end."""
+    ring = make(overflow="wait")
+    recorder = ring.reader("recorder", "every")
+    put(ring, 0)
+    for frame_id in range(1, 3000):
+        assert put(ring, frame_id)
+        frame = recorder.take(0.0)
+        assert frame is not None
+        assert frame.frame_id == frame_id - 1
+
+
 def test_slow_recorder_loses_the_oldest(ring: FrameRing) -> None:
     recorder = ring.reader("recorder", "every")
     for frame_id in range(7):

@@ -1,9 +1,15 @@
 """The loop: every frame once, in order, from image to stimulus to sinks."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from camera_drivers.errors import CameraTimeoutError
+from models.poses import Poses
+from realtime.decision import State
 from realtime.loop import run_loop
+from realtime.rules import RuleContext, RuleSpec, compile_rule
 
 
 def test_every_frame_is_processed_once_and_in_order(make_bench):
@@ -67,3 +73,26 @@ def test_the_trigger_is_polled_while_no_frame_comes(make_bench):
     with pytest.raises(CameraTimeoutError):
         run_loop(bench.parts, bench.stop)
     assert polls
+
+
+class BlindModel:
+    """Finds both animals until frame 2; then every number that it gives is NaN."""
+
+    def predict(self, image, frame_id, expected_xy=None):
+        xy = np.array([[[0, 0], [10, 0], [20, 0]], [[40, 0], [50, 0], [60, 0]]], np.float32)
+        fill = np.nan if frame_id >= 2 else 1.0
+        return Poses(xy * np.float32(fill), np.full((2, 3), fill, np.float32), np.full(2, fill, np.float32))
+
+    def close(self):
+        pass
+
+
+def test_a_model_that_gives_nan_makes_rules_unknown_and_fires_nothing(make_bench):
+    context = RuleContext(node_names=("head", "thorax", "abdomen"), front="head", back="abdomen", centre="thorax")
+    spec = RuleSpec(when="distance(a, b) < 100 px", any_pair=("a", "b"), when_unknown="release")
+    bench = make_bench(n_frames=5)
+    run_loop(replace(bench.parts, model=BlindModel(), rules=(compile_rule("near", spec, context),)), bench.stop)
+    states = [frame.decisions[0].state for frame in bench.sink.frames]
+    assert states == [State.ON, State.ON, State.UNKNOWN, State.UNKNOWN, State.UNKNOWN]
+    outcomes = [[intent.outcome for intent in frame.action.intents] for frame in bench.sink.frames]
+    assert outcomes == [["sent"], [], [], [], []]
