@@ -71,8 +71,8 @@ class TriggerEvent:
 class Trigger(ABC):
     """A stimulus output, one driver a subclass; usable as a context manager. Closing it always ends safe.
 
-    No call blocks longer than 50 ms; `open` may wait for its device to start, `close` a little for it to end. A driver names its settings in `Options` (a strict, frozen pydantic model) and
-    is built from an instance of it.
+    No call blocks longer than 50 ms; `open` may wait for its device to start, and `close` a little for it to end. A
+    driver names its settings in `Options` (a strict, frozen pydantic model) and is built from an instance of it.
     """
 
     Options: ClassVar[type[BaseModel]]

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from camera_drivers.frame import Frame
 from camera_drivers.session import SessionCamera, SessionOptions
 from models.base import PoseModel
 from models.recorded import PoseTable, RecordedModel
@@ -29,22 +28,6 @@ Source = Literal["auto", "frames", "poses"]
 
 class ReplayError(ValueError):
     """A session that cannot be replayed as asked."""
-
-
-class _AsTheLoopSawThem(SessionCamera):
-    """The recorded frames, each with the time at which the recorded loop had it.
-
-    A file's frames wait in the ring and count as available when the loop takes them, so that the frame log, written on
-    the other side of the ring, has another time.
-    """
-
-    def __init__(self, options: SessionOptions, records: Sequence[FrameRecord]) -> None:
-        super().__init__(options)
-        self._available_ns = {record.frame_id: record.available_ns for record in records}
-
-    def grab(self, timeout_s: float) -> Frame | None:
-        frame = super().grab(timeout_s)
-        return None if frame is None else replace(frame, available_ns=self._available_ns[frame.frame_id])
 
 
 class _Progress:
@@ -120,8 +103,15 @@ def _parts(
     perfect_devices: bool,
 ) -> Parts:
     images = "none" if frames_from == "poses" else frames_from
-    frame_ids = tuple(record.frame_id for record in records)
-    camera = _AsTheLoopSawThem(SessionOptions(path=folder, frame_ids=frame_ids, images=images), records)
+    camera = SessionCamera(
+        SessionOptions(
+            path=folder,
+            frame_ids=tuple(record.frame_id for record in records),
+            # The loop's own: the frame log, written on the other side of the ring, has another one for a file's frames.
+            available_ns=tuple(record.available_ns for record in records),
+            images=images,
+        )
+    )
     info = camera.open()
     model = _recorded_model(description, records) if frames_from == "poses" else load_model(rig)
     model.warm_up(info.height, info.width, info.channels)
