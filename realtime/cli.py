@@ -114,7 +114,7 @@ def _hand_over(child: subprocess.Popen[str], request: dict[str, Any]) -> None:
 
 def _follow(lines: Iterator[str], *, quiet: bool) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": {"kind": "NoAnswer", "text": "the loop's process ended without an answer"}}
-    with console.status("opening camera, model and triggers…") as shown:
+    with console.status("opening camera, model and triggers (the very first start compiles, half a minute) …") as shown:
         if quiet:
             shown.stop()
         for line in lines:
