@@ -22,7 +22,7 @@ from realtime.machine import describe_machine
 from realtime.session import stop_on_signals
 
 STAGES = ("grab", "predict", "update", "evaluate", "fire")
-DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "flies_live.toml"
+DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "benchmark.toml"
 
 
 class _Stopwatch:

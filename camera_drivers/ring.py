@@ -233,7 +233,7 @@ class FrameRing:
             raise RuntimeError("ring: expected a running stream, got put after finish")
         if image.shape != self._memory.shape or image.dtype != np.uint8:
             raise ValueError(f"expected an image of uint8 {self._memory.shape}, got {image.dtype} {image.shape}")
-        slot = self._free_slot(timeout_s)
+        slot = self._free.pop() if self._free else self._make_room(timeout_s)
         if slot is None:
             return False
         np.copyto(self._memory.images[slot], image)
@@ -246,6 +246,7 @@ class FrameRing:
             _send(self._queue(k)[1], slot)
         if not takers:
             self._free.append(slot)
+        self._collect()  # now, when nobody waits for it
         return True
 
     def finish(self, error: str = "") -> None:
@@ -266,7 +267,7 @@ class FrameRing:
         """Count frames that the writer lost or refused."""
         self._memory.counters[0, REASONS.index(reason)] += n_frames
 
-    def _free_slot(self, timeout_s: float) -> int | None:
+    def _make_room(self, timeout_s: float) -> int | None:
         self._collect()
         if not self._free:
             self._look_for_dead()
@@ -345,6 +346,8 @@ class RingReader:
         if not _try_lock(self._queue):
             raise RuntimeError(f"ring: expected one {CONSUMERS[k]} in a session, got a second")
         self._release = os.dup(handle.fds[2])
+        self._poll = select.poll()
+        self._poll.register(self._queue, select.POLLIN)
         self._held: int | None = None
         self._ended = False
 
@@ -359,7 +362,7 @@ class RingReader:
         if self._ended:
             return None
         numbers = _receive(self._queue, self._at_once)
-        if not numbers and timeout_s > 0.0 and _poll(self._queue, timeout_s):
+        if not numbers and timeout_s > 0.0 and self._poll.poll(timeout_s * 1e3):
             numbers = _receive(self._queue, self._at_once)
         if numbers and numbers[-1] == _END:
             self._ended = True

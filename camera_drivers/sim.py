@@ -221,9 +221,9 @@ class SimCamera(Camera):
         frame_id, device_ns = self._next_id, self._device_ns(self._next_id)
         image = scene.image(frame_id, self._buffer).view()
         image.flags.writeable = False
-        now_ns = time.monotonic_ns()
         self._next_id += 1
         self._skip_dropped(scene)
+        now_ns = time.monotonic_ns()
         timestamp_ns = self._started_ns + device_ns if self.waits_for_consumer else now_ns
         return Frame(frame_id, timestamp_ns, now_ns, device_ns, image)
 

@@ -44,6 +44,11 @@ class PoseModel(ABC):
     def source(self) -> Mapping[str, Any]:
         """Where the model comes from, as JSON-able values: kind, absolute path, SHA-256 of every file."""
 
+    @property
+    def uses_expected_xy(self) -> bool:
+        """True if `predict` makes use of `expected_xy`."""
+        return False
+
     @abstractmethod
     def warm_up(self, height: int, width: int, channels: int) -> None:
         """Check the camera's image shape (px, channels 1 or 3), then run until the timing has settled.

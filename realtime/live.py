@@ -33,6 +33,7 @@ from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
 from realtime.rig import Rig, RigError, load_rig
+from realtime.scheduling import ask_for_short_slices
 from realtime.sinks import RecorderSink, StatusSink
 from realtime.timing import HostClock
 from triggers.base import Trigger, TriggerInfo
@@ -140,6 +141,8 @@ def run_live(
             sinks=around(_sinks(request, rig, recorder, camera, stop)),
             camera_lost_s=rig.loop.camera_lost_s,
         )
+        # Only now: threads that a model starts inherit what the thread that starts them has.
+        ask_for_short_slices()
         end = session.run(parts, stop)
         drops = {str(reason): count for reason, count in camera.drops.items()}
         fault = parts.stimulator.fault

@@ -113,7 +113,8 @@ def run_loop(parts: Parts, stop: StopRequest) -> int:
 
 def process(parts: Parts, frame: Frame, index: int, grabbed_ns: int) -> ProcessedFrame:
     """Take one frame from its image to its stimulus."""
-    poses = parts.model.predict(frame.image, frame.frame_id, parts.tracker.expected_xy(frame.timestamp_ns))
+    expected_xy = parts.tracker.expected_xy(frame.timestamp_ns) if parts.model.uses_expected_xy else None
+    poses = parts.model.predict(frame.image, frame.frame_id, expected_xy)
     predicted_ns = monotonic_ns()
     tracks = parts.tracker.update(poses, frame.timestamp_ns)
     updated_ns = monotonic_ns()

@@ -36,6 +36,7 @@ from realtime.recording.protocol import (
 from realtime.recording.video import VideoWriter
 
 _SYNC_INTERVAL_S = 1.0
+_NICENESS = 10  # encoding can wait a little, and has a ring's length of time to; the loop cannot
 _FRAME_WAIT_S = 0.01  # how long records may lie in the socket while there is no frame to wake us
 _MOST_EVENTS_AT_ONCE = 1000
 _MIN_FREE_BYTES = 64 << 20  # eight minutes of events at 100 Hz
@@ -298,6 +299,7 @@ def main() -> int:
     spec = msgspec.json.decode(sys.argv[1], type=RecorderSpec)
     sock = socket.socket(fileno=spec.socket_fd)
     sock.setblocking(False)
+    os.nice(_NICENESS)
     try:
         recorder = RecorderProcess(spec, sock)
     except (RecordingError, CameraError, OSError) as error:

@@ -51,6 +51,7 @@ class ScriptedCamera:
 class StillModel:
     """Finds two animals that never move."""
 
+    uses_expected_xy = False
     events: list = field(default_factory=list)
 
     def predict(self, image, frame_id, expected_xy=None):
