@@ -23,4 +23,4 @@ def ask_for_short_slices() -> bool:
     if platform.system() != "Linux" or number is None:
         return False
     attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, _SCHED_OTHER, 0, 0, 0, SLICE_US * 1000, 0, 0)
-    return ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0
+    return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)
