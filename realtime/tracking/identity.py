@@ -75,7 +75,7 @@ def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
 
 
 @compiled
-def exclusive_classes(evidence: NDArray[np.float64], class_ids: NDArray[np.int32]) -> None:
+def exclusive_classes(evidence: NDArray[np.float64], class_ids: NDArray[np.int64]) -> None:
     """Give every track at most one class and every class at most one track, surest first; -1 = unknown.
 
     Args:

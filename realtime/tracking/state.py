@@ -21,40 +21,25 @@ class TrackState(NamedTuple):
 
     Attributes:
         counts: `(2,)` living tracks, next id.
-        ids: `(max_tracks,)` int32.
-        last_seen_ns: `(max_tracks,)` int64.
+        ids: `(max_tracks,)`.
+        last_seen_ns: `(max_tracks,)`.
         pose: `(max_tracks, n_nodes, 2)` px, as last seen, NaN = not seen then.
         velocity: `(max_tracks, 2)` px/s.
         body_px: `(max_tracks,)` running body length, > 0.
         confidence: `(max_tracks,)` 0–1, at the last sighting.
         evidence: `(max_tracks, n_classes)` summed log-probability of each class, NaN = never looked.
-        class_ids: `(max_tracks,)` int32, -1 = unknown.
+        class_ids: `(max_tracks,)` -1 = unknown.
     """
 
     counts: NDArray[np.int64]
-    ids: NDArray[np.int32]
+    ids: NDArray[np.int64]
     last_seen_ns: NDArray[np.int64]
     pose: NDArray[np.float64]
     velocity: NDArray[np.float64]
     body_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     evidence: NDArray[np.float64]
-    class_ids: NDArray[np.int32]
-
-
-def empty_state(max_tracks: int, n_nodes: int, n_classes: int) -> TrackState:
-    """Return the state before the first frame; ids start at 1."""
-    return TrackState(
-        counts=np.array([0, 1], dtype=np.int64),
-        ids=np.zeros(max_tracks, dtype=np.int32),
-        last_seen_ns=np.zeros(max_tracks, dtype=np.int64),
-        pose=np.full((max_tracks, n_nodes, 2), np.nan),
-        velocity=np.zeros((max_tracks, 2)),
-        body_px=np.zeros(max_tracks),
-        confidence=np.zeros(max_tracks),
-        evidence=np.full((max_tracks, n_classes), np.nan),
-        class_ids=np.full(max_tracks, -1, dtype=np.int32),
-    )
+    class_ids: NDArray[np.int64]
 
 
 @compiled

@@ -5,9 +5,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.poses import Poses
-from realtime.tracking.detections import Detections
-from realtime.tracking.state import empty_state
-from realtime.tracking.update import Settings, TrackRows, expected_centres, update
+from realtime.tracking.buffers import (
+    detections_in,
+    empty_buffers,
+    empty_detections,
+    expect_tracks,
+    rows_in,
+    state_in,
+    update_tracks,
+)
+from realtime.tracking.update import Settings
 from realtime.tracks import Tracks
 
 
@@ -58,9 +65,7 @@ class GreedyTracker:
     """
 
     def __init__(self, options: TrackerOptions, n_nodes: int, class_names: tuple[str, ...] = ()) -> None:
-        self._n_nodes = n_nodes
-        self._n_classes = len(class_names)
-        self._settings = Settings(
+        settings = Settings(
             gate=options.gate,
             gate_growth_per_s=options.gate_growth_per_s,
             gate_limit=options.gate_limit,
@@ -73,20 +78,25 @@ class GreedyTracker:
             min_body_px=options.min_body_px,
             class_memory_s=options.class_memory_s,
             chance=1.0 / max(options.max_tracks, 2),
+            n_nodes=n_nodes,
+            n_classes=len(class_names),
         )
-        self._max_tracks = options.max_tracks
-        self._rows = _empty_rows(options.max_tracks, n_nodes)
+        self._settings = settings
+        self._buffers = empty_buffers(settings, options.max_tracks)
+        self._state = state_in(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
+        self._rows = rows_in(self._buffers.rows, n_nodes)
         self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
+        self._make_room(options.max_tracks)
         self.reset()
 
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
-        self._state = empty_state(self._max_tracks, self._n_nodes, self._n_classes)
+        self._state.counts[:] = (0, 1)
 
     def warm_up(self) -> None:
         """Compile what `update` and `expected_xy` need, then forget every animal."""
-        xy = np.zeros((1, self._n_nodes, 2), dtype=np.float32)
-        scores = np.ones((1, self._n_nodes), dtype=np.float32)
+        xy = np.zeros((1, self._settings.n_nodes, 2), dtype=np.float32)
+        scores = np.ones((1, self._settings.n_nodes), dtype=np.float32)
         self.update(Poses(xy, scores, scores[:, 0]), 0)
         self.expected_xy(0)
         self.reset()
@@ -102,44 +112,37 @@ class GreedyTracker:
         Returns:
             Every living track, in arrays of its own.
         """
-        n_tracks = update(self._state, self._detections(poses), timestamp_ns, self._settings, self._rows)
-        rows = self._rows
+        n_detections = self._take(poses)
+        n_tracks = update_tracks(*self._buffers, self._detections, n_detections, timestamp_ns)
+        state, rows = self._state, self._rows
         return Tracks(
-            track_ids=rows.track_ids[:n_tracks].copy(),
+            track_ids=state.ids[:n_tracks].astype(np.int32),
             xy=rows.xy[:n_tracks].copy(),
             node_scores=rows.node_scores[:n_tracks].copy(),
             identity_confidence=rows.identity_confidence[:n_tracks].copy(),
-            last_seen_ns=rows.last_seen_ns[:n_tracks].copy(),
-            class_ids=rows.class_ids[:n_tracks].copy(),
+            last_seen_ns=state.last_seen_ns[:n_tracks].copy(),
+            class_ids=state.class_ids[:n_tracks].astype(np.int32),
         )
 
     def expected_xy(self, timestamp_ns: int) -> NDArray[np.float32] | None:
         """Return where the centres of the living tracks are expected, `(n_tracks, 2)` px; None without tracks."""
-        n_tracks = expected_centres(self._state, timestamp_ns, self._settings, self._centres)
+        n_tracks = expect_tracks(*self._buffers, self._centres, timestamp_ns)
         return self._centres[:n_tracks].copy() if n_tracks else None
 
-    def _detections(self, poses: Poses) -> Detections:
+    def _take(self, poses: Poses) -> int:
         """Copy the poses: one type and layout for the compiled code, whatever a model hands over."""
         n = len(poses.xy)
-        detections = Detections(
-            xy=np.empty((n, self._n_nodes, 2)),
-            node_scores=np.empty((n, self._n_nodes)),
-            scores=np.empty(n),
-            class_probs=np.empty((n, self._n_classes)),
-        )
-        detections.xy[:] = poses.xy
-        detections.node_scores[:] = poses.node_scores
-        detections.scores[:] = poses.instance_scores
-        detections.class_probs[:] = np.nan if poses.class_probs is None or not self._n_classes else poses.class_probs
-        return detections
+        if n > len(self._room.scores):
+            self._make_room(2 * n)
+        room = self._room
+        room.xy[:n] = poses.xy
+        room.node_scores[:n] = poses.node_scores
+        room.scores[:n] = poses.instance_scores
+        if self._settings.n_classes:
+            room.class_probs[:n] = np.nan if poses.class_probs is None else poses.class_probs
+        return n
 
-
-def _empty_rows(max_tracks: int, n_nodes: int) -> TrackRows:
-    return TrackRows(
-        track_ids=np.empty(max_tracks, dtype=np.int32),
-        xy=np.empty((max_tracks, n_nodes, 2), dtype=np.float32),
-        node_scores=np.empty((max_tracks, n_nodes), dtype=np.float32),
-        identity_confidence=np.empty(max_tracks, dtype=np.float32),
-        last_seen_ns=np.empty(max_tracks, dtype=np.int64),
-        class_ids=np.empty(max_tracks, dtype=np.int32),
-    )
+    def _make_room(self, max_detections: int) -> None:
+        n_nodes, n_classes = self._settings.n_nodes, self._settings.n_classes
+        self._detections = empty_detections(max_detections, n_nodes, n_classes)
+        self._room = detections_in(self._detections, n_nodes, n_classes)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from realtime.compiled import compiled
 from realtime.geometry import body_length, pose_centre, visible_nodes
 from realtime.tracking.assignment import greedy, margin
-from realtime.tracking.detections import Detections, usable
+from realtime.tracking.detections import Detections, canonical_order, usable
 from realtime.tracking.identity import (
     MARGIN_SOFTNESS,
     add_class_evidence,
@@ -28,7 +28,7 @@ CROWDED = 0.3
 
 
 class Settings(NamedTuple):
-    """`TrackerOptions` as the compiled code takes them."""
+    """`TrackerOptions` as the compiled code takes them, and the sizes."""
 
     gate: float
     gate_growth_per_s: float
@@ -42,17 +42,16 @@ class Settings(NamedTuple):
     min_body_px: float
     class_memory_s: float
     chance: float
+    n_nodes: int
+    n_classes: int
 
 
 class TrackRows(NamedTuple):
-    """The fields of `Tracks`, with room for every track."""
+    """The fields of `Tracks` that are not in the state, with room for every track."""
 
-    track_ids: NDArray[np.int32]
     xy: NDArray[np.float32]
     node_scores: NDArray[np.float32]
     identity_confidence: NDArray[np.float32]
-    last_seen_ns: NDArray[np.int64]
-    class_ids: NDArray[np.int32]
 
 
 @compiled
@@ -65,7 +64,7 @@ def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Sett
     _match(state, detections, timestamp_ns, settings, seen_as)
     newcomers = _newcomers(state, detections, seen_as, settings)
     n_spawned = min(newcomers.size, state.ids.size - state.counts[0])
-    _spawn(state, detections, np.sort(newcomers[:n_spawned]), timestamp_ns, settings, seen_as)
+    _spawn(state, detections, newcomers[:n_spawned], timestamp_ns, settings, seen_as)
     if settings.closed_population:
         _retake_lost(state, detections, newcomers[n_spawned:], timestamp_ns, settings, seen_as)
     exclusive_classes(state.evidence[: state.counts[0]], state.class_ids)
@@ -161,7 +160,7 @@ def _newcomers(
     for track in range(state.counts[0]):
         if seen_as[track] >= 0:
             accepted[seen_as[track]] = True
-    order = np.argsort(-detections.scores, kind="mergesort")
+    order = canonical_order(-detections.scores.reshape(-1, 1))
     for j in order:
         enough = visible_nodes(detections.xy[j]) >= settings.min_visible_nodes
         if not accepted[j] and enough and detections.scores[j] >= settings.min_score:
@@ -191,7 +190,9 @@ def _spawn(
     settings: Settings,
     seen_as: NDArray[np.int64],
 ) -> None:
-    for j in chosen:
+    is_chosen = np.zeros(detections.scores.size, dtype=np.bool_)
+    is_chosen[chosen] = True
+    for j in np.flatnonzero(is_chosen):  # in canonical order: numbered from left to right
         track = spawn(state, detections.xy[j], timestamp_ns, settings.min_body_px)
         seen_as[track] = j
         _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
@@ -235,9 +236,6 @@ def _write_rows(
     rows: TrackRows,
 ) -> None:
     for track in range(state.counts[0]):
-        rows.track_ids[track] = state.ids[track]
-        rows.last_seen_ns[track] = state.last_seen_ns[track]
-        rows.class_ids[track] = state.class_ids[track]
         if seen_as[track] >= 0:
             rows.xy[track] = detections.xy[seen_as[track]]
             rows.node_scores[track] = detections.node_scores[seen_as[track]]

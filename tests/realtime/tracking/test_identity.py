@@ -59,12 +59,12 @@ def test_a_detection_without_class_says_nothing(probs: list[float]) -> None:
     ],
 )
 def test_exclusive_classes(posteriors: list[list[float]], expected: list[int]) -> None:
-    class_ids = np.zeros(2, dtype=np.int32)
+    class_ids = np.zeros(2, dtype=np.int64)
     exclusive_classes(np.log(np.array(posteriors)), class_ids)
     assert class_ids.tolist() == expected
 
 
 def test_a_single_class_is_unknown_before_the_first_look() -> None:
-    class_ids = np.zeros(1, dtype=np.int32)
+    class_ids = np.zeros(1, dtype=np.int64)
     exclusive_classes(np.full((1, 1), np.nan), class_ids)
     assert class_ids.tolist() == [-1]

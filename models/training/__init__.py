@@ -1,0 +1,1 @@
+"""Training: a SLEAP label file and its video into a model folder that a rig can load."""
