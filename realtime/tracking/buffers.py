@@ -33,7 +33,7 @@ class Buffers(NamedTuple):
 
 
 def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
-    """Return buffers of a tracker that has seen nothing."""
+    """Return buffers of zeros for one tracker, before its first `reset`."""
     n_nodes, n_classes = settings.n_nodes, settings.n_classes
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
@@ -58,7 +58,7 @@ def update_tracks(
     n_detections: int,
     timestamp_ns: int,
 ) -> int:
-    """Run `update` on the first `n_detections` in the `Buffers`; return how many tracks there are."""
+    """Run `update` on the first `n_detections` of a buffer of detections; return how many tracks there are."""
     s = settings_in(settings)
     room = detections_in(detections, s.n_nodes, s.n_classes)
     seen = Detections(
@@ -76,7 +76,6 @@ def expect_tracks(
     settings: NDArray[np.float64],
     floats: NDArray[np.float64],
     integers: NDArray[np.int64],
-    _rows: NDArray[np.float32],
     centres: NDArray[np.float32],
     timestamp_ns: int,
 ) -> int:

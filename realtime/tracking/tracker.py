@@ -126,7 +126,8 @@ class GreedyTracker:
 
     def expected_xy(self, timestamp_ns: int) -> NDArray[np.float32] | None:
         """Return where the centres of the living tracks are expected, `(n_tracks, 2)` px; None without tracks."""
-        n_tracks = expect_tracks(*self._buffers, self._centres, timestamp_ns)
+        buffers = self._buffers
+        n_tracks = expect_tracks(buffers.settings, buffers.floats, buffers.integers, self._centres, timestamp_ns)
         return self._centres[:n_tracks].copy() if n_tracks else None
 
     def _take(self, poses: Poses) -> int:
