@@ -114,7 +114,7 @@ def _hand_over(child: subprocess.Popen[str], request: dict[str, Any]) -> None:
 
 def _follow(lines: Iterator[str], *, quiet: bool) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": {"kind": "NoAnswer", "text": "the loop's process ended without an answer"}}
-    with console.status("opening camera, model and triggers (the very first start compiles, half a minute) …") as shown:
+    with console.status("opening the rig (the very first start compiles for half a minute) …") as shown:
         if quiet:
             shown.stop()
         for line in lines:
@@ -146,7 +146,6 @@ def _show_end(answer: dict[str, Any], code: int, *, as_json: bool) -> None:
         errors.print(answer["error"]["text"], style="red", markup=False, highlight=False, soft_wrap=True)
         return
     end = answer["end"]
-    console.print(f"{end['n_frames']} frames; ended: {end['reason']}", highlight=False)
     for what in (end["fault"] and f"disarmed, outputs off: {end['fault']}", end["error"] and end["error"]["text"]):
         if what:
             errors.print(what, style="red", markup=False, highlight=False, soft_wrap=True)

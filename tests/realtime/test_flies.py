@@ -63,8 +63,9 @@ def test_every_stimulus_arrives_on_the_pseudo_terminal_and_at_the_subscriber(run
     events = [event for record in frames for event in record.trigger_events]
     assert len(intents) >= 5
     assert {intent.outcome for intent in intents} == {"sent"}
-    acknowledged = {event.command_id for event in events if event.kind == "ack"}
-    assert acknowledged == {dict(intent.commands)["laser"] for intent in intents}
+    # Read at seven times its speed, two pulses may overlap on a busy computer: the device answers, but refuses one.
+    answered = {event.command_id for event in events if event.kind in {"ack", "refused"}}
+    assert answered == {dict(intent.commands)["laser"] for intent in intents}
     assert run[2] == len(intents)
 
 
