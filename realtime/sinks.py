@@ -5,6 +5,7 @@ import json
 import os
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from camera_drivers.base import Camera
@@ -38,33 +39,9 @@ def frame_record(processed: ProcessedFrame) -> FrameRecord:
         poses=pack_poses(processed.poses),
         tracks=pack_tracks(processed.tracks),
         decisions=tuple([pack_decision(decision) for decision in processed.decisions]),
-        intents=tuple(
-            IntentRecord(
-                stimulus=intent.stimulus,
-                rule=intent.rule,
-                frame_id=intent.frame_id,
-                decided_ns=intent.decided_ns,
-                channel=intent.channel,
-                duration_us=intent.duration_us,
-                intensity=intent.intensity,
-                train_hz=intent.train_hz,
-                width_us=intent.width_us,
-                outcome=intent.outcome,
-                detail=intent.detail,
-                commands=intent.commands,
-            )
-            for intent in action.intents
-        ),
-        receipts=tuple(
-            ReceiptRecord(
-                trigger=receipt.trigger,
-                command_id=receipt.command_id,
-                sent_ns=receipt.sent_ns,
-                acked_ns=receipt.acked_ns,
-                delivered=receipt.delivered,
-            )
-            for receipt in action.receipts
-        ),
+        # Attribute by attribute: slow, but a stimulus is rare.
+        intents=tuple(msgspec.convert(intent, IntentRecord, from_attributes=True) for intent in action.intents),
+        receipts=tuple(msgspec.convert(receipt, ReceiptRecord, from_attributes=True) for receipt in action.receipts),
         trigger_events=tuple(
             TriggerEventRecord(
                 trigger=trigger,

@@ -110,13 +110,6 @@ def export_top_down(
         geometry=geometry,
     )
     plan.check()
-    out.mkdir(parents=True, exist_ok=True)
-    graphs: dict[GraphRole, GraphFile] = {}
-    models: dict[GraphRole, Any] = {"detector": plan.detector_graph(), "instances": plan.instances_graph()}
-    for role, model in models.items():
-        path = out / f"{role}.onnx"
-        path.write_bytes(model.SerializeToString())
-        graphs[role] = GraphFile(file=path.name, sha256=sha256_of(path))
     spec = ModelSpec(
         type="top_down",
         skeleton=SkeletonSpec(nodes=skeleton.nodes, edges=skeleton.edges, symmetries=skeleton.symmetries),
@@ -127,11 +120,22 @@ def export_top_down(
         peak_threshold=peak_threshold,
         max_instances=max_instances,
         geometry=geometry,
-        graphs=graphs,
+        graphs=_write_graphs(plan, out),
         provenance=dict(provenance or {}),
     )
     spec.save(out)
     return spec
+
+
+def _write_graphs(plan: "TopDown", out: Path) -> dict[GraphRole, GraphFile]:
+    out.mkdir(parents=True, exist_ok=True)
+    graphs: dict[GraphRole, GraphFile] = {}
+    models: dict[GraphRole, Any] = {"detector": plan.detector_graph(), "instances": plan.instances_graph()}
+    for role, model in models.items():
+        path = out / f"{role}.onnx"
+        path.write_bytes(model.SerializeToString())
+        graphs[role] = GraphFile(file=path.name, sha256=sha256_of(path))
+    return graphs
 
 
 @dataclass(frozen=True, slots=True)

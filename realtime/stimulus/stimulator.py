@@ -188,11 +188,6 @@ class Stimulator:
         """Why it was disarmed before it was closed; the empty string if it was not."""
         return "" if self._disarm_reason == _CLOSED else self._disarm_reason
 
-    @property
-    def disarm_reason(self) -> str:
-        """The first reason for which it was disarmed; empty while it is armed."""
-        return self._disarm_reason
-
     def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
         """Collect what the triggers reported and keep it for the next `act`; a fault disarms."""
         polled: list[tuple[str, TriggerEvent]] = []

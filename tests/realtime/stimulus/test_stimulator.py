@@ -187,7 +187,7 @@ def test_a_fault_switches_everything_off_and_nothing_fires_any_more() -> None:
     assert stimulator.armed
     assert stimulator.poll() == (("speaker", fault), ("speaker", later))
     assert not stimulator.armed
-    assert stimulator.disarm_reason == stimulator.fault == "speaker: no answer for 100 ms"
+    assert stimulator.fault == stimulator.fault == "speaker: no answer for 100 ms"
     assert "all_off" in laser.did()
     assert "all_off" in speaker.did()
     action = act(stimulator, Edge.RISING)
@@ -290,7 +290,7 @@ def test_all_off_reaches_every_trigger() -> None:
     assert speaker.did() == ["all_off"]
     with pytest.raises(RuntimeError, match="breaks its promise"):
         stimulator.disarm("a test")
-    assert stimulator.disarm_reason == "a test"
+    assert stimulator.fault == "a test"
 
 
 def test_close_closes_every_trigger_with_everything_off_before() -> None:
