@@ -1,5 +1,6 @@
 """The session folder: what it is called, where its parts lie, and its description in `session.json`."""
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
@@ -35,6 +36,12 @@ def create_folder(folder: Path) -> None:
         raise FolderError(f"{folder}: cannot make the session folder: {error.strerror}") from error
     if occupied:
         raise FolderError(f"{folder}: expected a new or empty folder, got one with files in it; choose another --out")
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a session that did not come to write anything."""
+    with contextlib.suppress(OSError):  # it has files in it, or is gone
+        folder.rmdir()
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:

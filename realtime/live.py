@@ -124,6 +124,7 @@ def run_live(
         tracker = make_tracker(rig, model)
         model.warm_up(info.height, info.width, info.channels)
         session_folder.create_folder(out)
+        opened.callback(session_folder.remove_if_empty, out)
         outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
         description = _describe(rig, info, model, output_infos)
         session_folder.write_description(out, description)

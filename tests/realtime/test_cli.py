@@ -55,6 +55,10 @@ WRONG = {
         "no_such.mp4",
     ),
     "a heading that the model does not have": (('front = "head"', 'front = "nose"'), "$.animal.front"),
+    "a port that is not there": (
+        ('driver = "simulated"', 'driver = "serial"\nport = "/dev/no-such-port"'),
+        "/dev/no-such-port",
+    ),
     "a stimulus longer than its limit": (("max_on_s = 0.5", "max_on_s = 0.1"), "can never be sent"),
 }  # fmt: skip
 

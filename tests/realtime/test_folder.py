@@ -28,6 +28,15 @@ def test_a_folder_below_a_file_is_an_error_that_names_it(tmp_path):
         session_folder.create_folder(tmp_path / "file" / "session")
 
 
+def test_only_an_empty_folder_is_removed(tmp_path):
+    session_folder.create_folder(tmp_path / "empty")
+    session_folder.create_folder(tmp_path / "full")
+    (tmp_path / "full" / "events.log").write_text("")
+    for name in ("empty", "full", "missing"):
+        session_folder.remove_if_empty(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
 def test_a_description_comes_back_as_written(tmp_path):
     description = {"format_version": session_folder.FORMAT_VERSION, "ended": None}
     session_folder.write_description(tmp_path, description)
