@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from realtime.decision import Edge
+from realtime.decision import Edge, State
 from realtime.loop import ProcessedFrame
-from realtime.recording.records import FrameRecord, unpack_poses
+from realtime.recording.records import DecisionRecord, FrameRecord, IntentRecord, unpack_poses
 from realtime.sinks import frame_record
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -185,8 +185,20 @@ def _difference(part: str, before: FrameRecord, after: FrameRecord) -> str:
         one = old[position] if position < len(old) else None
         other = new[position] if position < len(new) else None
         if _ENCODER.encode(one) != _ENCODER.encode(other):
-            return f"{where}: {part}: recorded {one}, replayed {other}"
+            words = _in_words(one), _in_words(other)
+            recorded, replayed = words if words[0] != words[1] else (one, other)
+            return f"{where}: {part}: recorded {recorded}, replayed {replayed}"
     return f"{where}: {part}"
+
+
+def _in_words(record: DecisionRecord | IntentRecord | None) -> str:
+    if record is None:
+        return "nothing"
+    if isinstance(record, IntentRecord):
+        return f"{record.stimulus} {record.outcome}" + (f" ({record.detail})" if record.detail else "")
+    edge = "" if record.edge == Edge.NONE else f" {Edge(record.edge).name}"
+    values = ", ".join(f"{value:.6g} {unit}".strip() for value, unit in zip(record.values, record.units, strict=True))
+    return f"{record.rule} {State(record.state).name}{edge} ({values})"
 
 
 def _onsets(records: Sequence[FrameRecord]) -> dict[str, list[int]]:

@@ -188,7 +188,7 @@ def test_a_changed_log_is_found_and_named(session, monkeypatch):
     monkeypatch.setattr("realtime.replay.replay.read_log", with_a_lie)
     comparison, _ = replay_session(session)
     assert comparison.different["decisions"] == 1
-    assert comparison.first_difference.startswith("frame 42 (index 42): decisions: recorded DecisionRecord(rule='far'")
+    assert comparison.first_difference.startswith("frame 42 (index 42): decisions: recorded far ")
 
 
 def run_cli(*arguments):
