@@ -3,12 +3,24 @@
 from collections.abc import Mapping
 
 import models.registry
+from camera_drivers.acquisition import Acquisition
 from models.base import PoseModel
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rule
 from realtime.stimulus import Stimulator
 from realtime.tracking import GreedyTracker
 from triggers.base import Trigger
+
+
+def make_camera(rig: Rig) -> Acquisition:
+    """Build the rig's camera, still closed: its frames come from a process of its own."""
+    return Acquisition(
+        rig.camera.name,
+        rig.camera.options,
+        policy=rig.loop.frames,
+        overflow="drop_oldest" if rig.loop.frames == "latest" else "wait",
+        capacity=rig.loop.ring_frames,
+    )
 
 
 def load_model(rig: Rig) -> PoseModel:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import triggers.registry
-from camera_drivers.acquisition import Acquisition
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.errors import ModelError
-from realtime.assemble import load_model, make_rules
+from realtime.assemble import load_model, make_camera, make_rules
 from realtime.rig import Rig, RigError, load_rig
 from triggers.errors import TriggerError
 
@@ -62,15 +61,9 @@ def _attempt(findings: list[Finding], subject: str, look: Callable[[], CameraInf
 
 
 def _check_camera(rig: Rig, findings: list[Finding]) -> CameraInfo:
-    overflow: Literal["drop_oldest", "wait"] = "drop_oldest" if rig.loop.frames == "latest" else "wait"
-    camera = Acquisition(
-        rig.camera.name, rig.camera.options, policy=rig.loop.frames, overflow=overflow, capacity=rig.loop.ring_frames
-    )
-    try:
+    with closing(make_camera(rig)) as camera:
         info = camera.open()
         frame = camera.grab(FRAME_TIMEOUT_S)
-    finally:
-        camera.close()
     seen = f"{rig.camera.name}: {info.width}×{info.height} px"
     if frame is None:
         findings.append(Finding("error", "camera", f"{seen}, but no frame came within {FRAME_TIMEOUT_S:g} s"))
@@ -81,13 +74,10 @@ def _check_camera(rig: Rig, findings: list[Finding]) -> CameraInfo:
 
 
 def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> None:
-    model = load_model(rig)
-    try:
+    with closing(load_model(rig)) as model:
         make_rules(rig, model)
         if info is not None:
             model.warm_up(info.height, info.width, info.channels)
-    finally:
-        model.close()
     findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))
 
 

@@ -46,16 +46,20 @@ Out = Annotated[
 ]
 
 
+def _complain(text: str) -> None:
+    errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Turn what a user can do wrong into a message and exit code 2, and failing hardware into exit code 3."""
     try:
         yield
     except (RigError, ModelError, session_folder.FolderError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(str(error))
         raise typer.Exit(2) from error
     except (CameraError, TriggerError, OSError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(str(error))
         raise typer.Exit(3) from error
 
 
@@ -119,8 +123,8 @@ def _follow(lines: Iterator[str], *, quiet: bool) -> dict[str, Any]:
             shown.stop()
         for line in lines:
             message = json.loads(line)
-            if "n_frames" in message and "reason" not in message:
-                shown.update(_status_line(message))
+            if "status" in message:
+                shown.update(_status_line(message["status"]))
             else:
                 answer = message
     return answer
@@ -143,12 +147,12 @@ def _show_end(answer: dict[str, Any], code: int, *, as_json: bool) -> None:
         typer.echo(json.dumps({**end, "exit_code": code}))
         return
     if "error" in answer:
-        errors.print(answer["error"]["text"], style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(answer["error"]["text"])
         return
     end = answer["end"]
     for what in (end["fault"] and f"disarmed, outputs off: {end['fault']}", end["error"] and end["error"]["text"]):
         if what:
-            errors.print(what, style="red", markup=False, highlight=False, soft_wrap=True)
+            _complain(what)
     console.print(f"session: {end['folder']}", highlight=False, soft_wrap=True)
     _write_report(Path(end["folder"]))
 

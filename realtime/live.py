@@ -27,7 +27,7 @@ from models.base import PoseModel
 from models.errors import ModelError
 from realtime import folder as session_folder
 from realtime import session
-from realtime.assemble import load_model, make_rules, make_stimulator, make_tracker
+from realtime.assemble import load_model, make_camera, make_rules, make_stimulator, make_tracker
 from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
@@ -109,13 +109,7 @@ def run_live(
     rig = load_rig(Path(request.rig))
     out = Path(request.out)
     with ExitStack() as opened:
-        camera = Acquisition(
-            rig.camera.name,
-            rig.camera.options,
-            policy=rig.loop.frames,
-            overflow="drop_oldest" if rig.loop.frames == "latest" else "wait",
-            capacity=rig.loop.ring_frames,
-        )
+        camera = make_camera(rig)
         opened.callback(camera.close)
         info = camera.open()
         model = load_model(rig)

@@ -1,6 +1,5 @@
 """Rig files: one TOML file a rig, read into strict models; every mistake is reported at once, with its path."""
 
-import difflib
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from camera_drivers.base import Camera
 from models.base import PoseModel
 from realtime.recording import RecordingOptions
 from realtime.rules import RoleSpec, RuleSpec
+from realtime.rules.errors import suggestion
 from realtime.stimulus import LimitSpec, StimulusSpec, impossible_stimuli
 from realtime.tracking import TrackerOptions
 from triggers.base import Trigger
@@ -209,7 +209,7 @@ class _Mistakes:
 
 def _explain(kind: str, message: str, got: object, location: tuple[str | int, ...], model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return f"unknown key{_suggestion(str(location[-1]), _known_keys(model, location[:-1]))}"
+        return f"unknown key{_hint(str(location[-1]), _known_keys(model, location[:-1]))}"
     if kind == "missing":
         return "expected this key, got nothing"
     if kind == "value_error":
@@ -237,11 +237,9 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
     return [found for inner in get_args(annotation) for found in _models_in(inner)]
 
 
-def _suggestion(got: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(got, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there is {', '.join(sorted(known))}" if known else ""
+def _hint(got: str, known: list[str]) -> str:
+    """Return the known name that was probably meant, or all of them."""
+    return suggestion(got, tuple(known)) or (f"; there is {', '.join(sorted(known))}" if known else "")
 
 
 def _driver_section(
@@ -282,7 +280,7 @@ def _with_absolute_paths(model: type[BaseModel], values: dict[str, Any], base: P
 def _check_references(sections: _RigFile, mistakes: _Mistakes) -> None:
     def known(where: str, kind: str, name: str, names: Collection[str]) -> None:
         if name not in names:
-            mistakes.add(where, f"no {kind} {name!r}{_suggestion(name, list(names))}")
+            mistakes.add(where, f"no {kind} {name!r}{_hint(name, list(names))}")
 
     for name, stimulus in sections.stimuli.items():
         known(f"$.stimuli.{name}.rule", "rule", stimulus.rule, sections.rules)

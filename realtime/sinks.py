@@ -99,7 +99,7 @@ class StatusSink:
         if now_ns >= self._due_ns:
             self._first_ns = self._first_ns or now_ns
             self._due_ns = now_ns + STATUS_PERIOD_NS
-            self._write(self._line(processed, now_ns))
+            self._write({"status": self._line(processed, now_ns)})
             self._latency_ns.clear()
 
     def _line(self, processed: ProcessedFrame, now_ns: int) -> dict[str, Any]:
