@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.base import PoseModel
-from models.errors import ModelNotInstalledError, ModelNotOpenError
+from models.errors import LabelsError, ModelNotOpenError
+from models.labels import Labels, read_labels
 from models.poses import Poses
 from models.skeleton import Skeleton
 from models.spec import sha256_of
@@ -128,72 +129,31 @@ class RecordedModel(PoseModel):
 
 def _read_slp(options: RecordedOptions) -> _Recording:
     path = options.path.absolute()
-    labels = _load_labels(path)
-    if options.video >= len(labels.videos):
-        raise ModelNotOpenError(
-            f"{path}: expected video {options.video}, got a file with {len(labels.videos)} video(s)"
-        )
-    if not labels.skeletons:
-        raise ModelNotOpenError(f"{path}: expected a skeleton, got none")
-    if options.track_classes and not labels.tracks:
+    try:
+        labels = read_labels(path, kind="shown", video=options.video, may_be_empty=True)
+    except LabelsError as error:
+        raise ModelNotOpenError(str(error)) from error
+    if options.track_classes and not labels.track_names:
         raise ModelNotOpenError(f"{path}: expected tracks because of track_classes, got none")
-    plan = _plan(labels.skeletons[0])
-    tracks = list(labels.tracks) if options.track_classes else []
-    video = labels.videos[options.video]
+    class_names = labels.track_names if options.track_classes else ()
     poses = {
-        int(frame.frame_idx): _poses(_shown(frame), len(plan.nodes), tracks, options.offset_px)
-        for frame in labels
-        if frame.video is video
+        int(frame_id): _poses(labels, labels.rows(int(frame_id)), len(class_names), options.offset_px)
+        for frame_id in np.unique(labels.frame_ids)
     }
     source = {"path": str(path), "files": {path.name: sha256_of(path)}}
-    return _Recording(PoseTable(poses), plan, tuple(track.name for track in tracks), source)
+    return _Recording(PoseTable(poses), labels.skeleton, class_names, source)
 
 
-def _plan(skeleton: Any) -> Skeleton:
-    return Skeleton(
-        tuple(skeleton.node_names),
-        tuple((int(a), int(b)) for a, b in skeleton.edge_inds),
-        tuple((int(min(pair)), int(max(pair))) for pair in skeleton.symmetry_inds),
+def _poses(labels: Labels, rows: slice, n_classes: int, offset_px: float) -> Poses:
+    seen = labels.marked[rows].any(axis=1)
+    class_probs = None
+    if n_classes:
+        # An instance without a track may be anyone.
+        by_track = np.vstack([np.eye(n_classes, dtype=np.float32), np.full(n_classes, 1 / n_classes, np.float32)])
+        class_probs = by_track[labels.tracks[rows][seen]]
+    return Poses(
+        (labels.xy[rows][seen] + offset_px).astype(np.float32),
+        np.clip(labels.node_scores[rows][seen], 0, 1),
+        labels.scores[rows][seen].astype(np.float32),
+        class_probs,
     )
-
-
-def _load_labels(path: Path) -> Any:
-    try:
-        import sleap_io  # noqa: PLC0415  # an optional package
-    except ImportError as error:
-        raise ModelNotInstalledError(
-            f"{path}: expected the package sleap-io, got none; install it with: pip install 'poseloop[sleap]'"
-        ) from error
-    if not path.is_file():
-        raise ModelNotOpenError(f"{path}: no such file")
-    try:
-        return sleap_io.load_slp(str(path), open_videos=False)
-    except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise ModelNotOpenError(f"{path}: expected a SLEAP label file (.slp): {error!r}") from error
-
-
-def _shown(frame: Any) -> list[Any]:
-    """Return a person's instances and those predictions that none of them replaces; without those without a node."""
-    replaced = [id(instance.from_predicted) for instance in frame.user_instances]
-    shown = [*frame.user_instances, *(one for one in frame.predicted_instances if id(one) not in replaced)]
-    return [instance for instance in shown if np.isfinite(instance.numpy()).all(axis=1).any()]
-
-
-def _poses(instances: Sequence[Any], n_nodes: int, tracks: list[Any], offset_px: float) -> Poses:
-    xy = np.full((len(instances), n_nodes, 2), np.nan, np.float32)
-    node_scores = np.zeros((len(instances), n_nodes), np.float32)
-    instance_scores = np.ones(len(instances), np.float32)
-    # An instance without a track may be anyone.
-    class_probs = np.full((len(instances), len(tracks)), 1 / max(len(tracks), 1), np.float32)
-    for row, instance in enumerate(instances):
-        xy[row] = np.asarray(instance.numpy(), np.float64) + offset_px
-        seen = np.isfinite(xy[row]).all(axis=1)
-        xy[row, ~seen] = np.nan
-        predicted = hasattr(instance, "score")
-        node_scores[row, seen] = np.clip(instance.points["score"][seen], 0, 1) if predicted else 1.0
-        if predicted:
-            instance_scores[row] = instance.score
-        if instance.track in tracks:
-            class_probs[row] = 0.0
-            class_probs[row, tracks.index(instance.track)] = 1.0
-    return Poses(xy, node_scores, instance_scores, class_probs if tracks else None)

@@ -4,23 +4,31 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from models.errors import ModelNotOpenError
 from models.skeleton import Skeleton
 
 SPEC_FILE = "model.json"
+GRAPH_FILE = "model.onnx"
+REFERENCE_FILE = "reference.npz"
+# How far outside the image a point may lie, px: SLEAP's own geometry puts points of the first pixel at −0.5.
+MARGIN_PX = 1.0
 
 Geometry = Literal["exact", "sleap_compat"]
-GraphRole = Literal["detector", "instances"]
+ModelType = Literal["single_instance", "centroid", "top_down", "top_down_id", "bottom_up", "bottom_up_id"]
+TOP_DOWN: tuple[ModelType, ...] = ("top_down", "top_down_id")
+BOTTOM_UP: tuple[ModelType, ...] = ("bottom_up", "bottom_up_id")
+WITH_IDENTITY: tuple[ModelType, ...] = ("top_down_id", "bottom_up_id")
 _Link = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
 def _file_of_folder(name: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*\.onnx", name):
-        raise ValueError(f"expected the name of an .onnx file in this folder, got {name}")
+    if not re.fullmatch(r"\w[\w.-]*\.(onnx|npz)", name):
+        raise ValueError(f"expected the name of an .onnx or .npz file in this folder, got {name}")
     return name
 
 
@@ -43,7 +51,7 @@ class SkeletonSpec(_Part):
 
 
 class ImageSpec(_Part):
-    """The only camera image that the graphs take: `(height, width)` gray or `(height, width, 3)` RGB, uint8."""
+    """The only camera image that the graph takes: `(height, width)` gray or `(height, width, 3)` RGB, uint8."""
 
     height_px: int = Field(gt=0)
     width_px: int = Field(gt=0)
@@ -56,12 +64,12 @@ class ImageSpec(_Part):
         return size if self.channels == 1 else (*size, self.channels)
 
 
-class DetectorSpec(_Part):
-    """Geometry of the network that finds the animals.
+class WholeImageSpec(_Part):
+    """Geometry of the network that sees the whole image; in a top-down model it finds the animals.
 
     Attributes:
         input_scale: Size of the network's input over size of the image.
-        output_stride: Network input px per cell of the confidence map.
+        output_stride: Network input px per cell of the confidence maps.
         pad_to_stride: The scaled image is padded at the bottom and right to a multiple of this.
     """
 
@@ -70,25 +78,45 @@ class DetectorSpec(_Part):
     pad_to_stride: int = Field(gt=0)
 
 
-class InstanceSpec(_Part):
-    """Geometry of the network that finds the nodes of one animal in a crop around it.
+class CropSpec(_Part):
+    """Geometry of the network that finds the nodes of one animal in a crop around it (top-down models).
 
     Attributes:
-        crop_size_px: Side of the square crop, px of the full frame.
+        size_px: Side of the square crop, px of the full frame.
         input_scale: Size of the network's input over size of the crop.
         output_stride: Network input px per cell of the confidence maps.
     """
 
-    crop_size_px: int = Field(gt=0)
+    size_px: int = Field(gt=0)
     input_scale: float = Field(gt=0)
     output_stride: int = Field(gt=0)
 
 
+class PeaksSpec(_Part):
+    """How the peaks of a bottom-up model become animals.
+
+    Attributes:
+        max_peaks: Slots for peaks, a node.
+        min_edge_score: An edge whose part affinity field agrees less than this does not join its two peaks; without
+            meaning for `bottom_up_id`.
+    """
+
+    max_peaks: int = Field(gt=0)
+    min_edge_score: float = 0.25
+
+
 class GraphFile(_Part):
-    """One ONNX graph of the folder."""
+    """A file of the folder and what it must contain."""
 
     file: Annotated[str, AfterValidator(_file_of_folder)]
     sha256: Annotated[str, AfterValidator(_hexadecimal)]
+
+
+class Output(NamedTuple):
+    """An output of the graph: its shape for one image, its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
 
 
 class ModelSpec(_Part):
@@ -96,33 +124,37 @@ class ModelSpec(_Part):
 
     Attributes:
         format_version: Version of this file's format.
-        type: How the graphs work together; `top_down` = find the animals, then the nodes of each.
-        skeleton: The animal's plan.
-        image: The camera image that the graphs were exported for.
-        detector: The first stage.
-        instance: The second stage.
-        anchor: The node that the detector points at, or None for the middle of the animal's bounding box.
+        type: What comes out of the graph and how it becomes animals; see `models/README.md`.
+        skeleton: The animal's plan; of type `centroid` only the anchor.
+        image: The camera image that the graph was exported for.
+        whole_image: The network that sees the whole image.
+        crop: The second network of the top-down types; None elsewhere.
+        peaks: For the bottom-up types; None elsewhere.
+        anchor: The node that a detector points at, or None for the middle of the animal's bounding box.
         peak_threshold: A confidence below this is not a detection.
-        max_instances: Number of slots of the graphs.
-        class_names: Identities that the model tells apart; empty for `top_down`.
+        max_instances: Number of slots for animals.
+        class_names: Identities that the model tells apart; empty for types without `_id`.
         geometry: `exact`: map cells are traced back to pixels without bias. `sleap_compat`: SLEAP 1.4.1's own
             formulas, which shift every point of a top-down model by −0.5 px in x and in y.
-        graphs: The graphs by their role.
+        graph: The ONNX graph.
+        reference: Images and what must come out for them (`reference.npz`), or None.
         provenance: Where the weights come from, as free JSON.
     """
 
-    format_version: Literal[1] = 1
-    type: Literal["top_down"]
+    format_version: Literal[2] = 2
+    type: ModelType
     skeleton: SkeletonSpec
     image: ImageSpec
-    detector: DetectorSpec
-    instance: InstanceSpec
-    anchor: str | None
+    whole_image: WholeImageSpec
+    crop: CropSpec | None = None
+    peaks: PeaksSpec | None = None
+    anchor: str | None = None
     peak_threshold: float = Field(ge=0, lt=1)
     max_instances: int = Field(gt=0)
     class_names: tuple[str, ...] = ()
     geometry: Geometry
-    graphs: dict[GraphRole, GraphFile]
+    graph: GraphFile
+    reference: GraphFile | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -130,11 +162,45 @@ class ModelSpec(_Part):
         self.plan()
         if self.anchor is not None and self.anchor not in self.skeleton.nodes:
             raise ValueError(f"anchor: expected one of {', '.join(self.skeleton.nodes)}, got {self.anchor}")
-        if missing := {"detector", "instances"} - set(self.graphs):
-            raise ValueError(f"graphs: expected detector and instances, got no {' and no '.join(sorted(missing))}")
-        if self.class_names:
-            raise ValueError(f"class_names: expected none for type top_down, got {', '.join(self.class_names)}")
+        for name, wanted in (
+            ("crop", self.type in TOP_DOWN),
+            ("peaks", self.type in BOTTOM_UP),
+            ("class_names", self.type in WITH_IDENTITY),
+        ):
+            if bool(getattr(self, name)) != wanted:
+                raise ValueError(f"{name}: expected {'a value' if wanted else 'none'} for type {self.type}")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"class_names: expected unique names, got {', '.join(self.class_names)}")
+        slots = {"single_instance": 1, "bottom_up_id": len(self.class_names)}.get(self.type, self.max_instances)
+        if self.max_instances != slots:
+            raise ValueError(f"max_instances: expected {slots} for type {self.type}, got {self.max_instances}")
         return self
+
+    @property
+    def outputs(self) -> dict[str, Output]:
+        """The graph's outputs, as they are for one image; in the graph each has a leading batch."""
+        n_nodes, slots, n_classes = len(self.skeleton.nodes), self.max_instances, len(self.class_names)
+        if self.peaks is None:
+            found = {
+                "xy": Output((slots, n_nodes, 2), np.float32),
+                "node_scores": Output((slots, n_nodes), np.float32),
+                "instance_scores": Output((slots,), np.float32),
+                "valid": Output((slots,), np.bool_),
+            }
+            if n_classes:
+                found["class_probs"] = Output((slots, n_classes), np.float32)
+        else:
+            n_peaks, n_edges = self.peaks.max_peaks, len(self.skeleton.edges)
+            found = {
+                "peaks": Output((n_nodes, n_peaks, 2), np.float32),
+                "peak_scores": Output((n_nodes, n_peaks), np.float32),
+                "peak_valid": Output((n_nodes, n_peaks), np.bool_),
+            }
+            if n_classes:
+                found["class_probs"] = Output((n_nodes, n_peaks, n_classes), np.float32)
+            else:
+                found["edge_scores"] = Output((n_edges, n_peaks, n_peaks), np.float32)
+        return found | {"overflow": Output((), np.bool_)}
 
     def plan(self) -> Skeleton:
         """The skeleton as the rest of the program knows it."""
@@ -160,6 +226,11 @@ class ModelSpec(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
+            others = [fault["input"] for fault in error.errors() if fault["loc"] == ("format_version",)]
+            if others and isinstance(others[0], int):
+                raise ModelNotOpenError(
+                    f"{path}: $.format_version: expected 2, got {others[0]}; import or train the model again"
+                ) from error
             raise ModelNotOpenError(listed_faults(str(path), error)) from error
 
 

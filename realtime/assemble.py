@@ -1,10 +1,12 @@
 """Builds the parts of a loop from a rig: what a live session and a replay have in common."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import models.registry
 from camera_drivers.acquisition import Acquisition
 from models.base import PoseModel
+from models.errors import ModelDiffersError
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rule
 from realtime.stimulus import Stimulator
@@ -30,6 +32,43 @@ def load_model(rig: Rig) -> PoseModel:
         ModelError: It is missing, damaged or needs a package that is not installed.
     """
     return models.registry.load(rig.model.name)(rig.model.options)
+
+
+def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
+    """Compare the loaded model, in the engine in use, with the reference in its folder; takes some milliseconds.
+
+    Args:
+        rig: Has the tolerance.
+        model: Warmed up.
+        fires: The session can switch outputs. Without a reference, such a session is refused.
+
+    Returns:
+        For the session's record, as JSON-able values: `checked`, and the numbers or the reason why there are none.
+
+    Raises:
+        ModelDiffersError: The poses differ from the reference by more than the tolerance, or there is no reference and
+            outputs depend on the model.
+        ModelError: The reference is damaged, or inference failed.
+    """
+    from models.exported import ExportedModel, ExportedOptions  # noqa: PLC0415 - heavy, and not every kind needs it
+    from models.verification import quick_parity  # noqa: PLC0415
+
+    options = rig.model.options
+    if not (isinstance(model, ExportedModel) and isinstance(options, ExportedOptions)):
+        return {"checked": False, "reason": f"a model of kind {rig.model.name} has no reference"}
+    folder, parity = model.source["path"], quick_parity(model)
+    if parity is None and fires:
+        raise ModelDiffersError(
+            f"{folder}: not armed: expected a reference (reference.npz) that proves what the engine finds, got none; "
+            f"export the model again, or rehearse with --dry-run"
+        )
+    if parity is None:
+        return {"checked": False, "reason": "the model's folder has no reference"}
+    if deviation := parity.deviation(options.tolerance_px):
+        raise ModelDiffersError(
+            f"{folder}: not armed: {deviation} (tolerance {options.tolerance_px:g} px; all numbers: poseloop verify)"
+        )
+    return {"checked": True, "tolerance_px": options.tolerance_px, **parity.as_dict()}
 
 
 def make_tracker(rig: Rig, model: PoseModel) -> GreedyTracker:

@@ -11,8 +11,9 @@ from typing import Literal
 import triggers.registry
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
+from models.base import PoseModel
 from models.errors import ModelError
-from realtime.assemble import load_model, make_camera, make_rules
+from realtime.assemble import check_parity, load_model, make_camera, make_rules
 from realtime.rig import Rig, RigError, load_rig
 from triggers.errors import TriggerError
 
@@ -78,7 +79,22 @@ def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> 
         make_rules(rig, model)
         if info is not None:
             model.warm_up(info.height, info.width, info.channels)
-    findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))
+        findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))
+        _attempt(findings, "parity", lambda: _check_parity(rig, model, findings))
+
+
+def _check_parity(rig: Rig, model: PoseModel, findings: list[Finding]) -> None:
+    parity = check_parity(rig, model, fires=bool(rig.triggers))
+    if not parity["checked"]:
+        level: Level = "warning" if rig.model.name == "exported" else "ok"
+        findings.append(Finding(level, "parity", f"not checked: {parity['reason']}"))
+        return
+    text = (
+        f"{parity['n_points']} points of {parity['n_images']} reference images: median offset "
+        f"{parity['offset_x_px']:+.3f}, {parity['offset_y_px']:+.3f} px, p99 {parity['p99_px']:.3f} px, "
+        f"tolerance {parity['tolerance_px']:g} px"
+    )
+    findings.append(Finding("ok", "parity", text))
 
 
 def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:

@@ -27,7 +27,7 @@ from models.base import PoseModel
 from models.errors import ModelError
 from realtime import folder as session_folder
 from realtime import session
-from realtime.assemble import load_model, make_camera, make_rules, make_stimulator, make_tracker
+from realtime.assemble import check_parity, load_model, make_camera, make_rules, make_stimulator, make_tracker
 from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
@@ -96,7 +96,8 @@ def run_live(
 ) -> LiveEnd:
     """Open a rig, run it until it ends, and leave a complete session folder.
 
-    Everything is opened before the triggers are, so that a rig that cannot run never touches its outputs.
+    Everything is opened before the triggers are, so that a rig that cannot run, or whose engine does not find what the
+    model's reference says, never touches its outputs.
 
     Args:
         request: What to run.
@@ -117,10 +118,11 @@ def run_live(
         rules = make_rules(rig, model)
         tracker = make_tracker(rig, model)
         model.warm_up(info.height, info.width, info.channels)
+        parity = check_parity(rig, model, fires=bool(rig.triggers) and not request.dry_run)
         session_folder.create_folder(out)
         opened.callback(session_folder.remove_if_empty, out)
         outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
-        description = _describe(rig, info, model, output_infos)
+        description = _describe(rig, info, model, parity, output_infos)
         session_folder.write_description(out, description)
         shutil.copyfile(rig.path, out / session_folder.RIG)
         recorder = Recorder(out, rig.recording, camera.ring.handle())
@@ -177,7 +179,9 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
     return outputs, infos
 
 
-def _describe(rig: Rig, camera: CameraInfo, model: PoseModel, outputs: Mapping[str, TriggerInfo]) -> dict[str, Any]:
+def _describe(
+    rig: Rig, camera: CameraInfo, model: PoseModel, parity: Mapping[str, Any], outputs: Mapping[str, TriggerInfo]
+) -> dict[str, Any]:
     skeleton = model.skeleton
     return {
         "format_version": session_folder.FORMAT_VERSION,
@@ -191,6 +195,7 @@ def _describe(rig: Rig, camera: CameraInfo, model: PoseModel, outputs: Mapping[s
             **model.source,
             "skeleton": {"nodes": skeleton.nodes, "edges": skeleton.edges},
             "class_names": model.class_names,
+            "parity": parity,
         },
         "triggers": {name: asdict(info) for name, info in outputs.items()},
         "machine": describe_machine(),

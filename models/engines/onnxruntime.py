@@ -1,26 +1,22 @@
-"""OnnxGraph: an ONNX graph run by ONNX Runtime on arrays that the caller owns."""
+"""ONNX Runtime on the CPU."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _native
 
-from models.errors import ModelFailedError, ModelNotInstalledError, ModelNotOpenError
+from models.engines.checked import CheckedEngine, CheckedGraph
+from models.engines.options import EngineOptions
+from models.engines.signature import INPUT, Signature, TensorType
+from models.errors import ModelFailedError, ModelNotOpenError
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
-
-_PROVIDER_NAMES: Mapping[Provider, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 # ONNX Runtime's exceptions have no common base of their own, and a bound run raises a plain RuntimeError.
-_ENGINE_ERRORS: tuple[type[Exception], ...] = (
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     _native.EPFail,
     _native.EngineError,
@@ -32,111 +28,123 @@ _ENGINE_ERRORS: tuple[type[Exception], ...] = (
     _native.NotImplemented,
     _native.RuntimeException,
 )
+# What is worse than a warning is raised as well; printed, it would be there twice.
+_FATAL = 4
+_DTYPES = {
+    "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+}
 
 
-class OnnxGraph:
-    """A loaded graph.
+class OnnxRuntimeEngine(CheckedEngine):
+    """A graph in ONNX Runtime; every batch size has its own session, in which all shapes are known.
 
     Args:
         graph: The serialised ONNX model.
         path: Where it came from; only for messages.
-        threads: Threads for one operation; None = one for every core that this process may use.
-        provider: Where it runs; there is no fall-back to another one.
-        spinning: Let waiting threads poll instead of sleep: faster by some tens of µs where cores are to spare, ruinous
-            where they are not.
+        options: `threads` and `spinning` are used.
 
     Raises:
-        ModelNotInstalledError: This build of ONNX Runtime lacks the provider.
-        ModelNotOpenError: The graph is damaged, or the provider could not be started.
+        ModelNotOpenError: The graph is damaged.
     """
 
-    def __init__(
-        self,
-        graph: bytes,
-        path: Path,
-        *,
-        threads: int | None = None,
-        provider: Provider = "cpu",
-        spinning: bool = False,
-    ) -> None:
-        self._path = path
-        name = _PROVIDER_NAMES[provider]
-        if name not in onnxruntime.get_available_providers():
-            raise ModelNotInstalledError(_provider_missing(provider))
-        try:
-            session = onnxruntime.InferenceSession(graph, _options(threads, spinning=spinning), providers=[name])
-        except _ENGINE_ERRORS as error:
-            raise ModelNotOpenError(f"{path}: ONNX Runtime cannot load the graph: {error}") from error
-        if name not in session.get_providers():
-            raise ModelNotOpenError(
-                f"{path}: expected provider {provider}, but it could not be started; ONNX Runtime fell back to "
-                f"{', '.join(session.get_providers())}: check the GPU's driver and libraries"
-            )
-        self._session: Any = session
+    def __init__(self, graph: bytes, path: Path, options: EngineOptions) -> None:
+        super().__init__(path)
+        self._graph = graph
+        self._options = options
+        self._sessions: dict[int, Any] = {}
+        self._session(1)
 
-    def bind(self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> "BoundGraph":
-        """Tie the graph to the arrays that it reads and writes; their shapes are those of every later run.
+    @property
+    def description(self) -> str:
+        """Runtime, version, device and precision."""
+        return f"onnxruntime {onnxruntime.__version__}, cpu, fp32"
 
-        Raises:
-            ModelNotOpenError: The graph has no such input or output.
-        """
-        try:
-            return BoundGraph(self._session, self._path, inputs, outputs)
-        except _ENGINE_ERRORS as error:
-            raise ModelNotOpenError(f"{self._path}: not the graph that model.json promises: {error}") from error
+    def _bind(self, image_shape: tuple[int, ...], outputs: Mapping[str, NDArray[Any]]) -> CheckedGraph:
+        session = self._session(image_shape[0])
+        signature_of(session).check(self._path, image_shape, outputs)
+        return _CpuGraph(session, self._path, image_shape, outputs)
+
+    def _release(self) -> None:
+        self._sessions.clear()
+
+    def _session(self, batch: int) -> Any:
+        if batch not in self._sessions:
+            options = session_options(self._options, batch)
+            self._sessions[batch] = new_session(self._graph, self._path, options, ["CPUExecutionProvider"])
+        return self._sessions[batch]
 
 
-class BoundGraph:
-    """A graph with the arrays that it reads and writes; nothing is copied or allocated on our side of it."""
+class _CpuGraph(CheckedGraph):
+    """A session that reads the caller's image and writes the caller's arrays where they are."""
 
     def __init__(
-        self, session: Any, path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]
+        self, session: Any, path: Path, image_shape: tuple[int, ...], outputs: Mapping[str, NDArray[Any]]
     ) -> None:
-        self._path = path
-        self._binding: Any = session.io_binding()
-        self._set_input: Callable[[str, NDArray[Any]], None] = self._binding.bind_cpu_input
-        self._run: Callable[[Any], None] = session.run_with_iobinding
-        for name, array in inputs.items():
-            self._set_input(name, array)
+        super().__init__(path, image_shape)
+        self._session = session
+        self._binding = session.io_binding()
         for name, array in outputs.items():
             self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
 
-    def run(self, name: str | None = None, array: NDArray[np.uint8] | None = None) -> None:
-        """Fill the output arrays, after replacing the input `name` by `array` if given.
-
-        Raises:
-            ModelFailedError: Inference failed.
-        """
+    def _execute(self, image: NDArray[np.uint8]) -> None:
         try:
-            if name is not None and array is not None:
-                self._set_input(name, array)
-            self._run(self._binding)
-        except _ENGINE_ERRORS as error:
+            self._binding.bind_cpu_input(INPUT, image)
+            self._session.run_with_iobinding(self._binding)
+        except RUNTIME_ERRORS as error:
             raise ModelFailedError(f"{self._path}: inference failed: {error}") from error
 
-
-def engine_version() -> str:
-    """Return the runtime's name and version, for the session's record."""
-    return f"onnxruntime {onnxruntime.__version__}"
+    def _release(self) -> None:
+        self._binding = self._session = None
 
 
-def _options(threads: int | None, *, spinning: bool) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    return options
+def new_session(graph: bytes, path: Path, options: Any, providers: Sequence[Any]) -> Any:
+    """Return an `onnxruntime.InferenceSession`.
+
+    Args:
+        graph: The serialised ONNX model.
+        path: Where it came from; for messages.
+        options: What `session_options` returned.
+        providers: Names, or pairs of a name and its options.
+
+    Raises:
+        ModelNotOpenError: ONNX Runtime cannot load the graph.
+    """
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=list(providers))
+    except RUNTIME_ERRORS as error:
+        raise ModelNotOpenError(f"{path}: ONNX Runtime cannot load the graph: {error}") from error
 
 
-def _provider_missing(provider: Provider) -> str:
-    names = {long: short for short, long in _PROVIDER_NAMES.items()}
-    there = [names[name] for name in onnxruntime.get_available_providers() if name in names]
-    package = "onnxruntime-gpu" if provider in get_args(Provider)[1:] else "onnxruntime"
-    return (
-        f"provider {provider}: expected one of {', '.join(there)} in onnxruntime {onnxruntime.__version__}; "
-        f"install {package} in its place or choose another provider"
+def session_options(options: EngineOptions, batch: int) -> Any:
+    """Return the `onnxruntime.SessionOptions` for images in batches of exactly `batch`."""
+    found = onnxruntime.SessionOptions()
+    found.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    found.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    found.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
+    found.inter_op_num_threads = 1
+    found.use_deterministic_compute = True
+    found.log_severity_level = _FATAL
+    found.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    # With every shape known, a CUDA graph can be captured, and outputs that do not fit are refused when they are bound.
+    # On a CPU it makes no difference to the time.
+    found.add_free_dimension_override_by_name("batch", batch)
+    return found
+
+
+def signature_of(session: Any) -> Signature:
+    """Return what a session takes and gives."""
+    return Signature(
+        inputs={value.name: _type_of(value) for value in session.get_inputs()},
+        outputs={value.name: _type_of(value) for value in session.get_outputs()},
     )
+
+
+def _type_of(value: Any) -> TensorType:
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorType(np.dtype(_DTYPES.get(value.type, np.object_)), shape)

@@ -1,6 +1,7 @@
 """GraphBuilder: an ONNX graph written one operation at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class GraphBuilder:
     def __init__(self, name: str) -> None:
         self._onnx = import_onnx()
         self._name = name
+        self._scope = ""
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._known_constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -72,13 +74,22 @@ class GraphBuilder:
         """Store an int64 constant."""
         return self.constant(value, np.int64)
 
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Begin the names of the operations that are added inside with `name` and a slash."""
+        self._scope = f"{name}/"
+        try:
+            yield
+        finally:
+            self._scope = ""
+
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operation with one output and return the output."""
         return self.ops(kind, *inputs, n_outputs=1, **attributes)[0]
 
     def ops(self, kind: str, *inputs: str, n_outputs: int, **attributes: Any) -> tuple[str, ...]:
         """Add an operation with several outputs and return them."""
-        name = f"{kind}_{len(self._nodes)}"
+        name = f"{self._scope}{kind}_{len(self._nodes)}"
         outputs = tuple(f"{name}.{i}" for i in range(n_outputs))
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), list(outputs), name=name, **attributes))
         return outputs
@@ -88,12 +99,20 @@ class GraphBuilder:
         return self.op("Cast", value, to=self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """Give `value` another shape; −1 = the rest."""
+        """Give `value` another shape; −1 = the rest, which for most values here is the batch."""
         return self.op("Reshape", value, self.int64(shape))
 
     def slice(self, value: str, axis: int, start: int, end: int) -> str:
         """Take `start` to `end` along one axis."""
         return self.op("Slice", value, self.int64([start]), self.int64([end]), self.int64([axis]))
+
+    def squeeze(self, value: str, axis: int) -> str:
+        """Drop an axis of length 1."""
+        return self.op("Squeeze", value, self.int64([axis]))
+
+    def unsqueeze(self, value: str, *axes: int) -> str:
+        """Insert axes of length 1."""
+        return self.op("Unsqueeze", value, self.int64(axes))
 
     def build(self) -> Any:
         """Return the checked `onnx.ModelProto`."""

@@ -22,13 +22,13 @@ def scaled_size(size: int, scale: float) -> int:
 
 
 def add_scaled_image(
-    graph: GraphBuilder, image: str, shape: Sequence[int], scale: float, channels: int, geometry: Geometry
+    graph: GraphBuilder, images: str, shape: Sequence[int], scale: float, channels: int, geometry: Geometry
 ) -> str:
-    """Bring the camera's image to `(1, channels, scaled height, scaled width)` float32 in 0–255.
+    """Bring the camera's images to `(batch, channels, scaled height, scaled width)` float32 in 0–255.
 
     Args:
         graph: The graph.
-        image: uint8 of `shape`.
+        images: `(batch, *shape)` uint8.
         shape: `(height, width)` or `(height, width, 3)`, px.
         scale: Output size over input size.
         channels: 1 or 3.
@@ -40,10 +40,9 @@ def add_scaled_image(
     few_rows = step >= 4 and step % 2 == 0 and math.isclose(step * scale, 1.0) and height % step == 0
     if few_rows:
         rows = np.arange(height // step)[:, np.newaxis] * step + [step // 2 - 1, step // 2]
-        image = graph.op("Gather", image, graph.int64(rows.ravel()), axis=0)
+        images = graph.op("Gather", images, graph.int64(rows.ravel()), axis=1)
         height = rows.size
-    pixels = graph.op("Unsqueeze", graph.cast(image, np.float32), graph.int64([0]))
-    pixels = add_channels_first(graph, pixels, color=len(shape) == 3, channels=channels)
+    pixels = add_channels_first(graph, graph.cast(images, np.float32), color=len(shape) == 3, channels=channels)
     return add_resize(graph, pixels, (height, width), (0.5 if few_rows else scale, scale), geometry)
 
 
@@ -80,43 +79,42 @@ def _lerp(graph: GraphBuilder, first: str, second: str, weight: str) -> str:
 
 
 def add_exact_crops(
-    graph: GraphBuilder, image: str, shape: Sequence[int], centroids: str, side: int
+    graph: GraphBuilder, images: str, shape: Sequence[int], centroids: str, side: int
 ) -> tuple[str, str]:
-    """Cut squares of whole pixels out of an image; pixels outside the image are 0.
+    """Cut squares of whole pixels out of images; pixels outside the image are 0.
 
     Args:
         graph: The graph.
-        image: uint8 (or whole float32) numbers of `shape`.
+        images: `(batch, *shape)` uint8 (or whole float32) numbers.
         shape: `(height, width)` or `(height, width, 3)`.
-        centroids: `(n, 2)` float32, px.
+        centroids: `(batch, n, 2)` float32, px, finite.
         side: Side of the square, px.
 
     Returns:
-        The crops, `(n, side, side)` or `(n, side, side, 3)` float32 in 0–255, and the centres of their top-left
-        pixels, `(n, 2)` float32, px: the whole pixel nearest to centroid − (side − 1) / 2.
+        The crops, `(batch · n, side, side)` or `(batch · n, side, side, 3)` float32 in 0–255, and the centres of their
+        top-left pixels, `(batch, n, 2)` float32, px: the whole pixel nearest to centroid − (side − 1) / 2.
     """
     corners = graph.op("Round", graph.op("Sub", centroids, graph.float32((side - 1) / 2)))
-    whole = graph.cast(corners, np.int64)
     positions = [
-        graph.op("Add", graph.op("Gather", whole, graph.int64([k]), axis=1), graph.int64(np.arange(side)[np.newaxis]))
-        for k in (1, 0)
+        graph.op("Add", graph.cast(corner, np.int64), graph.int64(np.arange(side)))
+        for corner in _by_axis(graph, corners)
     ]
-    clipped = [_clip(graph, p, size) for p, size in zip(positions, shape, strict=False)]
+    clipped = [_clip(graph, position, size) for position, size in zip(positions, shape, strict=False)]
     inside = [graph.cast(graph.op("Equal", p, c), np.float32) for p, c in zip(positions, clipped, strict=True)]
-    pixels = graph.cast(_gather(graph, image, side, *clipped, color=len(shape) == 3), np.float32)
-    return _mask(graph, pixels, inside, color=len(shape) == 3), corners
+    pixels = _gather(graph, images, shape, side, *clipped)
+    return _mask(graph, graph.cast(pixels, np.float32), inside, side, color=len(shape) == 3), corners
 
 
-def add_sleap_crops(graph: GraphBuilder, image: str, shape: Sequence[int], centroids: str, side: int) -> str:
+def add_sleap_crops(graph: GraphBuilder, images: str, shape: Sequence[int], centroids: str, side: int) -> str:
     """Cut squares the way SLEAP 1.4.1 does: bilinear at centroid − (side − 1) / 2 + j, 0 outside, truncated to uint8.
 
-    Arguments as in `add_exact_crops`; returns `(n, side, side)` or `(n, side, side, 3)` float32 in 0–255.
+    Arguments as in `add_exact_crops`; returns `(batch · n, side, side)` or `(batch · n, side, side, 3)` float32 in
+    0–255.
     """
     corners = graph.op("Sub", centroids, graph.float32((side - 1) / 2))
     low, high, inside, weight = [], [], [], []
-    for size, k in zip(shape[:2], (1, 0), strict=True):
-        corner = graph.op("Gather", corners, graph.int64([k]), axis=1)
-        position = graph.op("Add", corner, graph.float32(np.arange(side)[np.newaxis]))
+    for size, corner in zip(shape[:2], _by_axis(graph, corners), strict=True):
+        position = graph.op("Add", corner, graph.float32(np.arange(side)))
         floor = graph.op("Floor", position)
         weight.append(graph.op("Sub", position, floor))
         low.append(_clip(graph, graph.cast(floor, np.int64), size))
@@ -125,46 +123,51 @@ def add_sleap_crops(graph: GraphBuilder, image: str, shape: Sequence[int], centr
         not_after = graph.op("LessOrEqual", position, graph.float32(size - 1))
         inside.append(graph.cast(graph.op("And", not_before, not_after), np.float32))
     color = len(shape) == 3
-    down, across = _spread(graph, weight, color=color)
+    down, across = _spread(graph, weight, side, color=color)
     top, bottom = (
         _lerp(
             graph,
-            graph.cast(_gather(graph, image, side, y, low[1], color=color), np.float32),
-            graph.cast(_gather(graph, image, side, y, high[1], color=color), np.float32),
+            graph.cast(_gather(graph, images, shape, side, y, low[1]), np.float32),
+            graph.cast(_gather(graph, images, shape, side, y, high[1]), np.float32),
             across,
         )
         for y in (low[0], high[0])
     )
-    sampled = _mask(graph, _lerp(graph, top, bottom, down), inside, color=color)
-    return graph.op("Floor", sampled)
+    return graph.op("Floor", _mask(graph, _lerp(graph, top, bottom, down), inside, side, color=color))
+
+
+def _by_axis(graph: GraphBuilder, points: str) -> tuple[str, str]:
+    """Return the rows and the columns of `(batch, n, 2)` points, `(batch, n, 1)` each."""
+    return graph.slice(points, 2, 1, 2), graph.slice(points, 2, 0, 1)
 
 
 def _clip(graph: GraphBuilder, position: str, size: int) -> str:
     return graph.op("Clip", position, graph.int64(0), graph.int64(size - 1))
 
 
-def _gather(graph: GraphBuilder, image: str, side: int, rows: str, columns: str, *, color: bool) -> str:
-    """Read `(n, side, side, …)` pixels of an image at `(n, side)` rows and columns."""
-    whole_rows = graph.op("Gather", image, rows, axis=0)
+def _gather(graph: GraphBuilder, images: str, shape: Sequence[int], side: int, rows: str, columns: str) -> str:
+    """Read `(batch · n, side, side, …)` pixels of `(batch, *shape)` images at `(batch, n, side)` rows and columns."""
+    # The rows of all images in one table: GatherND, which knows of batches, takes no uint8 on a GPU.
+    table = graph.reshape(images, (-1, *shape[1:]))
+    batch = graph.squeeze(graph.slice(graph.op("Shape", images), 0, 0, 1), 0)
+    first = graph.op("Mul", graph.op("Range", graph.int64(0), batch, graph.int64(1)), graph.int64(shape[0]))
+    rows = graph.op("Add", rows, graph.reshape(first, (-1, 1, 1)))
     # Reading whole rows first, then elements of them, takes a third of the time of one gather of single pixels.
-    after = [3] if color else []
-    index = graph.op("Unsqueeze", columns, graph.int64([1, *after]))
-    index = graph.op("Expand", index, graph.int64([1, side, 1, *after]))
+    whole_rows = graph.reshape(graph.op("Gather", table, rows, axis=0), (-1, side, *shape[1:]))
+    index = graph.reshape(columns, (-1, 1, side, *[1] * len(shape[2:])))
+    index = graph.op("Expand", index, graph.int64([1, side, 1, *shape[2:]]))
     return graph.op("GatherElements", whole_rows, index, axis=2)
 
 
-def _spread(graph: GraphBuilder, per_axis: list[str], *, color: bool) -> tuple[str, str]:
-    """Give `(n, side)` values for rows and for columns the shapes that fit `(n, side, side, …)`."""
+def _spread(graph: GraphBuilder, per_axis: list[str], side: int, *, color: bool) -> tuple[str, str]:
+    """Give `(batch, n, side)` values for rows and for columns the shapes that fit `(batch · n, side, side, …)`."""
     down, across = per_axis
-    after = [3] if color else []
-    return (
-        graph.op("Unsqueeze", down, graph.int64([2, *after])),
-        graph.op("Unsqueeze", across, graph.int64([1, *after])),
-    )
+    after = [1] if color else []
+    return graph.reshape(down, (-1, side, 1, *after)), graph.reshape(across, (-1, 1, side, *after))
 
 
-def _mask(graph: GraphBuilder, pixels: str, inside: list[str], *, color: bool) -> str:
-    down, across = _spread(graph, inside, color=color)
+def _mask(graph: GraphBuilder, pixels: str, inside: list[str], side: int, *, color: bool) -> str:
+    down, across = _spread(graph, inside, side, color=color)
     return graph.op("Mul", pixels, graph.op("Mul", down, across))
 
 

@@ -1,95 +1,121 @@
-"""A SLEAP model folder (`best_model.h5` and `training_config.json`) into a network and what must be known about it."""
+"""A SLEAP ≤ 1.4 model folder (`best_model.h5` and `training_config.json`) into a `TrainedModel`."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from models.errors import ModelNotOpenError
-from models.network import Network
+from models.network import Head, Network
 from models.skeleton import Skeleton
 from models.sources.keras import read_keras_network
+from models.sources.trained import CROPPED, Kind, TrainedModel, check_heads, reduced
 
 CONFIG_FILE = "training_config.json"
 WEIGHTS_FILE = "best_model.h5"
 
-Kind = Literal[
-    "single_instance", "centroid", "centered_instance", "multi_instance", "multi_class_bottomup", "multi_class_topdown"
-]
-
 # SLEAP's numbers for the two kinds of link between nodes.
 _BODY_EDGE, _SYMMETRY = 1, 2
 
-
-@dataclass(frozen=True, slots=True)
-class SleapModel:
-    """One SLEAP model.
-
-    Attributes:
-        folder: Where it came from.
-        kind: SLEAP's name of the model type: the only key of `model.heads` that is not null.
-        network: Layers and weights; outputs in the order of SLEAP's heads, confidence maps first.
-        skeleton: The animal's plan; its nodes are in the order of the confidence maps where there is one a node.
-        input_scale: Size of the network's input over size of the image.
-        pad_to_stride: The scaled image is padded to a multiple of this.
-        anchor: The node that crops are centred on, or None for the middle of the bounding box.
-        crop_size: Side of the crops, px of the *scaled* image, or None for a model that sees the whole image.
-        image_size: `(height, width)` of the images that it was trained at, px, or None where any would do.
-        target_size: `(height, width)` to which SLEAP brings every image before anything else, px, or None.
-        version: SLEAP's version, or None in old files.
-    """
-
-    folder: Path
-    kind: Kind
-    network: Network
-    skeleton: Skeleton
-    input_scale: float
-    pad_to_stride: int
-    anchor: str | None
-    crop_size: int | None
-    image_size: tuple[int, int] | None
-    target_size: tuple[int, int] | None
-    version: str | None
+# The names that SLEAP gives to its output layers; some versions append _0, _1, … for the stacks of a network.
+_HEADS: Mapping[str, Head] = {
+    "SingleInstanceConfmapsHead": "confmaps",
+    "CentroidConfmapsHead": "confmaps",
+    "CenteredInstanceConfmapsHead": "confmaps",
+    "MultiInstanceConfmapsHead": "confmaps",
+    "OffsetRefinementHead": "offsets",
+    "PartAffinityFieldsHead": "pafs",
+    "ClassMapsHead": "class_maps",
+    "ClassVectorsHead": "class_vectors",
+}
+# Where the two kinds with identities keep their names.
+_CLASSES = {"multi_class_bottomup": "class_maps", "multi_class_topdown": "class_vectors"}
 
 
-def read_sleap_model(folder: Path) -> SleapModel:
+def read_sleap_model(folder: Path) -> TrainedModel:
     """Read a SLEAP (TensorFlow) model folder.
 
     Keys that old files lack take SLEAP's defaults.
 
     Raises:
-        ModelNotOpenError: A file is missing, damaged or not supported.
+        ModelNotOpenError: A file is missing, damaged, not supported, or does not fit the other.
         ModelNotInstalledError: The package `h5py` is missing.
     """
     path = folder / CONFIG_FILE
     config = _Config(path, _read_json(path))
     kind, head = _head(config)
-    network, input_size = read_keras_network(folder / WEIGHTS_FILE)
-    cropped = kind in ("centered_instance", "multi_class_topdown")
+    keras_network, input_size = read_keras_network(folder / WEIGHTS_FILE)
+    network, notes = _with_heads(folder, keras_network)
     maps = head.part("confmaps") if kind.startswith("multi_") else head
     anchor = maps.get("anchor_part", str) or config.get("data.instance_cropping.center_on_part", str)
-    crop_size = config.get("data.instance_cropping.crop_size", int) or input_size[0] or None
     skeleton = _in_map_order(config, _skeleton(config), maps.get("part_names", list))
-    input_scale = config.get("data.preprocessing.input_scaling", float) or 1.0
-    target_size = _target_size(config)
+    if kind == "multi_instance":
+        skeleton = _in_field_order(config, skeleton, head.part("pafs").get("edges", list))
     if anchor is not None and anchor not in skeleton.nodes:
         raise ModelNotOpenError(f"{path}: anchor: expected one of {', '.join(skeleton.nodes)}, got {anchor}")
-    if cropped and crop_size is None:
-        raise ModelNotOpenError(f"{path}: $.data.instance_cropping.crop_size: expected an integer, got null")
-    return SleapModel(
+    input_scale = config.get("data.preprocessing.input_scaling", float) or 1.0
+    target_size = _target_size(config)
+    model = TrainedModel(
         folder=folder,
+        files=(folder / WEIGHTS_FILE, path),
+        program=f"SLEAP {config.get('sleap_version', str) or '(version not given)'}",
         kind=kind,
         network=network,
         skeleton=skeleton,
+        class_names=_class_names(config, kind, head),
         input_scale=input_scale,
         pad_to_stride=config.get("data.preprocessing.pad_to_stride", int) or 1,
         anchor=anchor,
-        crop_size=crop_size if cropped else None,
-        image_size=target_size or _unscaled(input_size, input_scale),
+        crop_size_px=_crop_size_px(config, input_size, input_scale) if kind in CROPPED else None,
+        image_size=target_size or (None if kind in CROPPED else _unscaled(input_size, input_scale)),
         target_size=target_size,
-        version=config.get("sleap_version", str),
+        notes=notes,
     )
+    check_heads(folder / WEIGHTS_FILE, model)
+    return model
+
+
+def _with_heads(folder: Path, network: Network) -> tuple[Network, tuple[str, ...]]:
+    """Key the outputs by head. Of several stacks SLEAP reads the first."""
+    outputs: dict[Head, str] = {}
+    notes = []
+    for name, layer in network.outputs.items():
+        head = _HEADS.get(re.sub(r"_\d+$", "", name))
+        if head is None:
+            raise ModelNotOpenError(
+                f"{folder / WEIGHTS_FILE}: expected the outputs of SLEAP's heads ({', '.join(_HEADS)}), got {name}"
+            )
+        if head in outputs:
+            notes.append(f"as SLEAP: of the outputs for {head} of several stacks the first is used, {name} is not")
+        else:
+            outputs[head] = layer
+    return reduced(network, outputs), tuple(notes)
+
+
+def _class_names(config: "_Config", kind: Kind, head: "_Config") -> tuple[str, ...]:
+    if kind not in _CLASSES:
+        return ()
+    part = head.part(_CLASSES[kind])
+    names = part.get("classes", list)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ModelNotOpenError(f"{config.path}: {part.at}.classes: expected names of identities, got {names}")
+    return tuple(names)
+
+
+def _crop_size_px(config: "_Config", input_size: tuple[int, int], input_scale: float) -> int:
+    """Return the side of the crop in px of the full frame; SLEAP counts it in scaled px."""
+    key = "data.instance_cropping.crop_size"
+    side = config.get(key, int) or input_size[0]
+    if not side:
+        raise ModelNotOpenError(f"{config.path}: $.{key}: expected an integer, got null")
+    if not math.isclose(side / input_scale, round(side / input_scale)):
+        raise ModelNotOpenError(
+            f"{config.path}: $.{key}: expected a crop of whole pixels, got {side} px at scale {input_scale} = "
+            f"{side / input_scale} px"
+        )
+    return round(side / input_scale)
 
 
 class _Config:
@@ -167,6 +193,22 @@ def _in_map_order(config: _Config, skeleton: Skeleton, part_names: list[str] | N
         return tuple((index[a], index[b]) for a, b in links if a in index and b in index)
 
     return Skeleton(tuple(part_names), moved(skeleton.edges), moved(skeleton.symmetries))
+
+
+def _in_field_order(config: _Config, skeleton: Skeleton, edges: list[Any] | None) -> Skeleton:
+    """Order and choose the edges as the part affinity fields do."""
+    if edges is None:
+        return skeleton
+    try:
+        pairs = tuple(
+            (skeleton.nodes.index(source), skeleton.nodes.index(destination)) for source, destination in edges
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelNotOpenError(
+            f"{config.path}: pafs.edges: expected pairs of nodes of the skeleton ({', '.join(skeleton.nodes)}), "
+            f"got {edges}"
+        ) from error
+    return Skeleton(skeleton.nodes, pairs, skeleton.symmetries)
 
 
 def _skeleton(config: _Config) -> Skeleton:

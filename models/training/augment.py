@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from models.training.config import AugmentConfig
 
+_BLURRED_SHARE = 0.3
+_LEAST_BLUR_PX = 0.3  # below it OpenCV's kernel has one cell
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -50,10 +53,13 @@ def whole_image(height: int, width: int, scale: float, multiple: int) -> View:
     return View(matrix, height_px, width_px)
 
 
-def crop(centre: NDArray[np.float32], size_px: int) -> View:
-    """Return the view that an instance network has of the animal at `centre` (x, y)."""
-    corner = centre.astype(np.float64) - (size_px - 1) / 2
-    return View(np.array([[1, 0, -corner[0]], [0, 1, -corner[1]]], np.float64), size_px, size_px)
+def window(centre: NDArray[np.float32], side_px: int, scale: float = 1.0) -> View:
+    """Return the square view of the image resized by `scale` that has the image's point `centre` (x, y) in its middle.
+
+    With `side_px` = size · scale it is what an instance network has of an animal in a crop of that size.
+    """
+    corner = centre.astype(np.float64) * scale - (side_px - 1) / 2
+    return View(np.array([[scale, 0, -corner[0]], [0, scale, -corner[1]]], np.float64), side_px, side_px)
 
 
 def moved(view: View, config: AugmentConfig, shift_px: float, rng: np.random.Generator) -> View:
@@ -78,10 +84,15 @@ def moved(view: View, config: AugmentConfig, shift_px: float, rng: np.random.Gen
 
 
 def relit(pixels: NDArray[np.float32], config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return float32 0–1 `pixels` with another contrast, brightness and gamma and with camera noise."""
+    """Return float32 0–1 `(height, width)` pixels with other sharpness, contrast, brightness and gamma, and noise."""
+    if config.blur_px > 0 and rng.random() < _BLURRED_SHARE:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(_LEAST_BLUR_PX, max(config.blur_px, _LEAST_BLUR_PX)))
     gain = rng.uniform(1 - config.contrast, 1 + config.contrast)
     offset = rng.uniform(-config.brightness, config.brightness)
     lit = pixels * np.float32(gain) + np.float32(offset)
     if config.noise > 0:
         lit += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(0, config.noise))
-    return np.clip(lit, 0, 1, out=lit)
+    np.clip(lit, 0, 1, out=lit)
+    if config.gamma > 0:
+        np.power(lit, np.float32(math.exp(rng.uniform(-config.gamma, config.gamma))), out=lit)
+    return lit

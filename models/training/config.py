@@ -1,14 +1,15 @@
-"""The training configuration: one TOML file, checked whole before anything starts."""
+"""The training configuration: what each section of `train.toml` may say; `loading` reads it."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from models.errors import TrainingInputError
+Role = Literal["network", "detector", "instance"]
+Profile = Literal["fast", "baseline", "nano"]
+Precision = Literal["fp32", "bf16"]
+Stride = Literal[1, 2, 4, 8, 16, 32, 64]
 
 
 def _in_order(frames: tuple[int, int]) -> tuple[int, int]:
@@ -17,17 +18,24 @@ def _in_order(frames: tuple[int, int]) -> tuple[int, int]:
     return frames
 
 
+def _tolerance(value: object) -> object:
+    for limit in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+            raise ValueError(f"expected px above 0, or a table of nodes with px above 0, got {value!r}")
+    return value
+
+
 FrameRange = Annotated[tuple[int, int], Field(strict=False), AfterValidator(_in_order)]
 """First and last frame, both included."""
 
-Stride = Literal[1, 2, 4, 8, 16, 32, 64]
 
+class Section(BaseModel):
+    """A table of the file: unknown keys and wrong types are errors."""
 
-class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the labels come from.
 
     Attributes:
@@ -36,6 +44,12 @@ class DataConfig(_Section):
         use_predictions: Learn from predicted instances in frames that nobody labelled by hand.
         coordinate_offset_px: Added to x and y of every label; 0.5 for predictions of SLEAP's top-down models up to
             1.4, which report points 0.5 px too low.
+        grid_pull_px: Undo the pull towards a grid of cells of this side that predictions have if their network's
+            confidence maps were wide; its output stride in px of the image. See `models.training.grid_pull`. Labels
+            that are held out stay as they are.
+        clean_px: A label further than this from where its neighbours in time put it is not learnt, neither as there
+            nor as absent; one number or a table node = px. See `models.training.cleaning`. None = learn all.
+        class_names: The tracks that identity models tell apart, in this order; None = all tracks of the labels.
         exclude: Frame ranges that are neither learnt nor evaluated.
         held_out: The frame range that is never learnt and that the exported model is evaluated on.
         every: Learn every n-th labelled frame. The frames to learn are held in memory, a byte a pixel.
@@ -48,6 +62,9 @@ class DataConfig(_Section):
     video: Annotated[Path | None, Field(strict=False)] = None
     use_predictions: bool = False
     coordinate_offset_px: float = Field(0.0, ge=-1, le=1)
+    grid_pull_px: float | None = Field(None, gt=0)
+    clean_px: Annotated[float | dict[str, float] | None, BeforeValidator(_tolerance)] = None
+    class_names: tuple[str, ...] | None = Field(None, strict=False, min_length=2)
     exclude: tuple[FrameRange, ...] = Field((), strict=False)
     held_out: FrameRange | None = None
     every: int = Field(1, ge=1)
@@ -55,19 +72,85 @@ class DataConfig(_Section):
     validate_every: int = Field(10, ge=2)
 
 
-class UNetConfig(_Section):
-    """A UNet and its maps; see `models.training.networks.unet` and `models.training.targets`.
+class AugmentConfig(Section):
+    """How far training images stray from the recorded ones.
+
+    Attributes:
+        rotation_deg: Largest rotation either way.
+        scale: Largest relative change of size.
+        mirror: Show half of the images mirrored; left and right nodes change places.
+        symmetries: Left-right pairs of nodes, instead of those that the labels' skeleton has.
+        contrast: Largest relative change of contrast.
+        brightness: Largest change of brightness, 1 = from black to white.
+        gamma: Largest logarithm, either way, of the power that brightness is raised to.
+        noise: Largest standard deviation of the camera noise, 1 = from black to white.
+        blur_px: Largest standard deviation of the blur that 3 in 10 samples get, px of the network's input.
+    """
+
+    rotation_deg: float = Field(180.0, ge=0, le=180)
+    scale: float = Field(0.1, ge=0, lt=1)
+    mirror: bool = False
+    symmetries: tuple[Annotated[tuple[str, str], Field(strict=False)], ...] = Field((), strict=False)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    brightness: float = Field(0.05, ge=0, le=1)
+    gamma: float = Field(0.0, ge=0, le=1)
+    noise: float = Field(0.02, ge=0, le=1)
+    blur_px: float = Field(0.0, ge=0, le=10)
+
+
+class FitConfig(Section):
+    """How fast to learn. `[detector.fit]` and the like change single keys for one network.
+
+    Attributes:
+        seed: Seed of the weights, the order and the augmentation.
+        epochs: Most epochs.
+        steps_per_epoch: Batches in one epoch.
+        batch_size: Samples in one batch: whole images, windows or crops.
+        learning_rate: Adam's rate after the warm-up.
+        warm_up_steps: The rate rises from 0 over these.
+        schedule: `cosine`: the rate falls to 0 along a cosine over all epochs. `plateau`: it is multiplied by
+            `drop_factor` after `drop_after` epochs without a better validation loss.
+        drop_after: See `schedule`.
+        drop_factor: See `schedule`.
+        stop_after: Epochs without a better validation loss before an early end.
+        validation_samples: The validation loss is measured on so many fixed samples, fewer if there are fewer.
+        precision: `bf16` computes layers in bfloat16 with float32 weights and outputs: faster where the processor has
+            instructions for it.
+    """
+
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(60, ge=1)
+    steps_per_epoch: int = Field(100, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warm_up_steps: int = Field(200, ge=0)
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    drop_after: int = Field(5, ge=1)
+    drop_factor: float = Field(0.5, gt=0, lt=1)
+    stop_after: int = Field(20, ge=1)
+    validation_samples: int = Field(256, ge=1)
+    precision: Precision = "fp32"
+
+    def changed_by(self, other: "FitConfig") -> "FitConfig":
+        """Return these settings with those that `other` was given in their place."""
+        return self.model_copy(update={key: getattr(other, key) for key in other.model_fields_set})
+
+
+class UNetConfig(Section):
+    """A UNet and its confidence maps; see `models.training.networks.unet` and `models.training.targets`.
 
     Attributes:
         filters: Channels of the finest block.
         filters_rate: Growth of the channels from block to block.
         max_stride: Stride of the coarsest block.
-        output_stride: Stride of the maps.
+        output_stride: Stride of the confidence maps.
         stem_stride: Stride of the convolution before the finest block, 1 = none.
-        sigma_cells: Standard deviation of the maps' Gaussians in map cells. Sub-pixel decoding averages 5×5 cells,
-            which cuts a Gaussian wider than about 1 cell off and pulls the result towards the cell's middle.
+        sigma_cells: Standard deviation of the maps' Gaussians in map cells. Sub-pixel decoding fits a Gaussian of any
+            width to the 3×3 cells around a peak; a wide one runs into its neighbours, a narrow one rests on few cells.
+        offsets: Learn offset maps, which then refine the peaks instead of that fit.
+        offsets_weight: Their share of the loss.
         shift_px: Training moves the image by up to this much along x and along y, px of the network's input.
-        epochs: Most epochs of this network; the learning rate falls to 0 along a cosine over them.
+        fit: Changes to `[fit]` for this network.
     """
 
     filters: int = Field(16, ge=1)
@@ -76,8 +159,10 @@ class UNetConfig(_Section):
     output_stride: Stride = 4
     stem_stride: Stride = 1
     sigma_cells: float = Field(1.0, gt=0)
+    offsets: bool = False
+    offsets_weight: float = Field(5.0, gt=0)
     shift_px: float = Field(10.0, ge=0)
-    epochs: int = Field(60, ge=1)
+    fit: FitConfig = FitConfig()
 
     @model_validator(mode="after")
     def _strides_in_order(self) -> "UNetConfig":
@@ -89,142 +174,244 @@ class UNetConfig(_Section):
         return self
 
 
-class DetectorConfig(UNetConfig):
-    """The network that finds the animals in the whole image.
+class WholeImageConfig(UNetConfig):
+    """A network that sees the whole image.
 
     Attributes:
         input_scale: The image is resized by this before the network.
+        window_px: Learn square windows of this side instead of whole images, px of the network's input; most are
+            centred on an animal. The network is convolutional throughout, so a window costs its share of the image.
+    """
+
+    input_scale: float = Field(1.0, gt=0, le=1)
+    window_px: int | None = Field(None, ge=16)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> "WholeImageConfig":
+        if self.window_px is not None and self.window_px % self.max_stride:
+            raise ValueError(
+                f"expected window_px to be a multiple of max_stride {self.max_stride}, got {self.window_px}"
+            )
+        return self
+
+
+class DetectorConfig(WholeImageConfig):
+    """The network that finds the animals in the whole image.
+
+    Attributes:
+        anchor: The node that it points at; None = the middle of the box around an animal's nodes.
     """
 
     input_scale: float = Field(0.5, gt=0, le=1)
+    anchor: str | None = None
+
+
+class BottomUpConfig(WholeImageConfig):
+    """The network that finds the nodes of all animals, and part affinity fields along the edges of the skeleton.
+
+    Attributes:
+        paf_stride: Stride of the fields.
+        paf_sigma_px2: Width of a field; its weight falls with the distance d from the edge as
+            exp(−d⁴ / (2 paf_sigma_px2²)), d in px of the network's input: to a half at 1.09 √paf_sigma_px2.
+        paf_weight: The fields' share of the loss.
+    """
+
+    paf_stride: Stride = 8
+    paf_sigma_px2: float = Field(75.0, gt=0)
+    paf_weight: float = Field(4.0, gt=0)
+
+    @model_validator(mode="after")
+    def _paf_stride_is_there(self) -> "BottomUpConfig":
+        _check_decoded(self, "paf_stride", self.paf_stride)
+        return self
+
+
+class BottomUpIdConfig(WholeImageConfig):
+    """The network that finds the nodes of all animals, and a map of where each identity is.
+
+    Attributes:
+        class_stride: Stride of the class maps.
+        class_sigma_cells: Standard deviation of the Gaussians that they are made of, in their cells.
+        class_weight: The class maps' share of the loss.
+    """
+
+    class_stride: Stride = 4
+    class_sigma_cells: float = Field(2.0, gt=0)
+    class_weight: float = Field(0.1, gt=0)
+
+    @model_validator(mode="after")
+    def _class_stride_is_there(self) -> "BottomUpIdConfig":
+        _check_decoded(self, "class_stride", self.class_stride)
+        return self
+
+
+def _check_decoded(config: UNetConfig, key: str, stride: int) -> None:
+    if not config.output_stride <= stride <= config.max_stride:
+        raise ValueError(
+            f"expected output_stride <= {key} <= max_stride, got {config.output_stride}, {stride}, {config.max_stride}"
+        )
 
 
 class InstanceConfig(UNetConfig):
     """The network that finds the nodes of the animal in the middle of a crop.
 
     Attributes:
-        anchor: The node that crops are centred on.
-        crop_size_px: Side of a crop, a multiple of `max_stride`.
+        crop_size_px: Side of a crop, px of the image.
+        input_scale: The crop is resized by this before the network; crop_size_px · input_scale is a multiple of
+            `max_stride`.
     """
 
-    anchor: str
     crop_size_px: int = Field(ge=16)
+    input_scale: float = Field(1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "InstanceConfig":
-        if self.crop_size_px % self.max_stride:
+        if self.crop_size_px * self.input_scale % self.max_stride:
+            side = "crop_size_px" if self.input_scale == 1 else "crop_size_px · input_scale"
             raise ValueError(
-                f"expected crop_size_px to be a multiple of max_stride {self.max_stride}, got {self.crop_size_px}"
+                f"expected {side} to be a multiple of max_stride {self.max_stride}, "
+                f"got {self.crop_size_px * self.input_scale:g}"
             )
         return self
 
 
-class AugmentConfig(_Section):
-    """How far training images stray from the recorded ones.
+class InstanceIdConfig(InstanceConfig):
+    """The network that finds the nodes of the animal in a crop, and tells which animal it is.
 
     Attributes:
-        rotation_deg: Largest rotation either way.
-        scale: Largest relative change of size.
-        mirror: Show half of the images mirrored; left and right nodes change places.
-        symmetries: Left-right pairs of nodes, instead of those that the labels' skeleton has.
-        contrast: Largest relative change of contrast.
-        brightness: Largest change of brightness, 1 = from black to white.
-        noise: Largest standard deviation of the camera noise, 1 = from black to white.
+        class_layers: Dense layers between the coarsest block and the class probabilities.
+        class_units: Their width.
+        class_weight: The cross-entropy's share of the loss.
     """
 
-    rotation_deg: float = Field(180.0, ge=0, le=180)
-    scale: float = Field(0.1, ge=0, lt=1)
-    mirror: bool = False
-    symmetries: tuple[Annotated[tuple[str, str], Field(strict=False)], ...] = Field((), strict=False)
-    contrast: float = Field(0.2, ge=0, lt=1)
-    brightness: float = Field(0.05, ge=0, le=1)
-    noise: float = Field(0.02, ge=0, le=1)
+    class_layers: int = Field(1, ge=0)
+    class_units: int = Field(64, ge=1)
+    class_weight: float = Field(1e-2, gt=0)
 
 
-class FitConfig(_Section):
-    """How fast to learn.
-
-    Attributes:
-        seed: Seed of the weights, the order and the augmentation.
-        steps_per_epoch: Batches in one epoch.
-        batch_size: Samples in one batch: whole images for the detector, crops for the instance network.
-        learning_rate: Adam's rate at the start.
-        stop_after: Epochs without a better validation loss before an early end.
-    """
-
-    seed: int = Field(0, ge=0)
-    steps_per_epoch: int = Field(100, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    stop_after: int = Field(20, ge=1)
-
-
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """What the model folder is made for.
 
     Attributes:
-        max_instances: The most animals in one image.
         height_px: Height of the camera's image; None = the video's.
         width_px: Width of the camera's image; None = the video's.
         min_score: A detection or node below this is not reported.
     """
 
-    max_instances: int = Field(2, ge=1)
     height_px: int | None = Field(None, ge=16)
     width_px: int | None = Field(None, ge=16)
     min_score: float = Field(0.2, ge=0, lt=1)
 
 
-class TrainingConfig(_Section):
-    """Everything that one training needs; `train.toml`, a section each."""
+class AnimalsExportConfig(ExportConfig):
+    """For types that find several animals.
 
+    Attributes:
+        max_instances: The most animals in one image.
+    """
+
+    max_instances: int = Field(2, ge=1)
+
+
+class BottomUpExportConfig(AnimalsExportConfig):
+    """For type `bottom_up`.
+
+    Attributes:
+        max_peaks: The most peaks of one node; None = 2 more than animals.
+        min_edge_score: Two peaks belong to one animal only where their part affinity field agrees at least this much.
+    """
+
+    max_peaks: int | None = Field(None, ge=1)
+    min_edge_score: float = Field(0.25, ge=0, lt=1)
+
+
+class BottomUpIdExportConfig(ExportConfig):
+    """For type `bottom_up_id`, which has a slot for every identity.
+
+    Attributes:
+        max_peaks: The most peaks of one node; None = 2 more than identities.
+    """
+
+    max_peaks: int | None = Field(None, ge=1)
+
+
+class TrainingConfig(Section):
+    """What the files of every type have in common.
+
+    Attributes:
+        profile: Sizes for keys of the network sections that are not given; see `models.training.profiles`.
+    """
+
+    profile: Profile | None = None
     data: DataConfig
-    detector: DetectorConfig = DetectorConfig()
-    instance: InstanceConfig
     augment: AugmentConfig = AugmentConfig()
     fit: FitConfig = FitConfig()
+
+
+class SingleInstanceTraining(TrainingConfig):
+    """One animal in every image: its nodes."""
+
+    type: Literal["single_instance"]
+    network: WholeImageConfig = WholeImageConfig()
     export: ExportConfig = ExportConfig()
 
 
-def load_config(path: Path) -> TrainingConfig:
-    """Read a training configuration; its relative paths are relative to the file.
+class CentroidTraining(TrainingConfig):
+    """Where the animals are, without their nodes."""
 
-    Raises:
-        TrainingInputError: The file cannot be read, or has unknown, missing or wrong keys (all are named at once).
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrainingInputError(f"{path}: expected a TOML file that can be read, got: {error}") from error
-    try:
-        config = TrainingConfig.model_validate(document)
-    except ValidationError as error:
-        raise TrainingInputError("\n".join(f"{path}: {_message(e)}" for e in error.errors())) from error
-    data = config.data.model_copy(
-        update={
-            "labels": path.parent / config.data.labels,
-            "video": None if config.data.video is None else path.parent / config.data.video,
-        }
-    )
-    return config.model_copy(update={"data": data})
+    type: Literal["centroid"]
+    detector: DetectorConfig = DetectorConfig()
+    export: AnimalsExportConfig = AnimalsExportConfig()
 
 
-def _message(error: ErrorDetails) -> str:
-    where = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{where}: expected no such key; known are {', '.join(_keys(error['loc'][:-1]))}"
-        case "missing":
-            return f"{where}: expected a value, got none"
-        case "value_error":
-            return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-        case _:
-            return f"{where}: {error['msg'].replace('Input should be', 'expected')}, got {error['input']!r}"
+class TopDownTraining(TrainingConfig):
+    """Where the animals are, then the nodes of each."""
+
+    type: Literal["top_down"]
+    detector: DetectorConfig = DetectorConfig()
+    instance: InstanceConfig
+    export: AnimalsExportConfig = AnimalsExportConfig()
 
 
-def _keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = TrainingConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    fields: Mapping[str, object] = model.model_fields
-    return list(fields)
+class TopDownIdTraining(TrainingConfig):
+    """Where the animals are, then the nodes of each and who it is."""
+
+    type: Literal["top_down_id"]
+    detector: DetectorConfig = DetectorConfig()
+    instance: InstanceIdConfig
+    export: AnimalsExportConfig = AnimalsExportConfig()
+
+
+class BottomUpTraining(TrainingConfig):
+    """All nodes at once, joined along the skeleton's edges."""
+
+    type: Literal["bottom_up"]
+    network: BottomUpConfig = BottomUpConfig()
+    export: BottomUpExportConfig = BottomUpExportConfig()
+
+
+class BottomUpIdTraining(TrainingConfig):
+    """All nodes at once, joined by identity."""
+
+    type: Literal["bottom_up_id"]
+    network: BottomUpIdConfig = BottomUpIdConfig()
+    export: BottomUpIdExportConfig = BottomUpIdExportConfig()
+
+
+AnyTraining = (
+    SingleInstanceTraining
+    | CentroidTraining
+    | TopDownTraining
+    | TopDownIdTraining
+    | BottomUpTraining
+    | BottomUpIdTraining
+)
+
+TRAININGS: Mapping[str, type[AnyTraining]] = {
+    "single_instance": SingleInstanceTraining,
+    "centroid": CentroidTraining,
+    "top_down": TopDownTraining,
+    "top_down_id": TopDownIdTraining,
+    "bottom_up": BottomUpTraining,
+    "bottom_up_id": BottomUpIdTraining,
+}

@@ -1,20 +1,18 @@
-"""Labels and images: what a SLEAP file and its video say, ready to be learnt."""
+"""Data: the labelled frames of a video, divided into what is learnt, what is validated on and what is held out."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ModelNotInstalledError, TrainingInputError
+from models.errors import TrainingInputError
+from models.labels import Labels, read_labels
 from models.skeleton import Skeleton
+from models.training.cleaning import agreeing
 from models.training.config import DataConfig
-
-# Limited-range luma 16–235 onto 0–255, as every RGB conversion does it: cameras deliver full range.
-_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(np.uint8)
+from models.training.grid_pull import undo_grid_pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,52 +22,134 @@ class LabelledFrame:
     Attributes:
         index: The frame's number in the video.
         points: `(n_instances, n_nodes, 2)` float32, px, pixel centre = integer; NaN = not labelled.
+        tracks: `(n_instances,)` index into `Dataset.tracks`, −1 = none of them.
+        learn: `(n_instances, n_nodes)` whether the label, or its absence, is learnt.
     """
 
     index: int
     points: NDArray[np.float32]
+    tracks: NDArray[np.int32]
+    learn: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """A label file: the animal's plan, the video, and the frames for each use."""
+class Dataset:
+    """A label file ready to be learnt.
+
+    Attributes:
+        skeleton: The animal's plan.
+        video: The labels' video.
+        tracks: Names of the tracks that tell identities.
+        training: Frames to learn.
+        validation: Frames that decide when to stop.
+        held_out: The labels of the frames that are never learnt, with the coordinate offset added.
+    """
 
     skeleton: Skeleton
     video: Path
+    tracks: tuple[str, ...]
     training: tuple[LabelledFrame, ...]
     validation: tuple[LabelledFrame, ...]
-    held_out: tuple[LabelledFrame, ...]
+    held_out: Labels
 
 
-def read_labels(config: DataConfig) -> Labels:
+def read_dataset(config: DataConfig) -> Dataset:
     """Read a `.slp` file and divide its frames.
 
     Raises:
         ModelNotInstalledError: sleap-io is not installed.
-        TrainingInputError: The file cannot be read, has several skeletons or videos, or has no frames for training.
+        LabelsError: The file cannot be read.
+        TrainingInputError: It has no frames for training, or lacks the tracks or nodes that the configuration names.
     """
-    document = _load_slp(config.labels)
-    skeleton = document.skeletons[0]
-    frames = sorted(_frames(document, config), key=lambda frame: frame.index)
-    usable = [frame for frame in frames if not any(_within(frame, excluded) for excluded in config.exclude)]
-    learnt = [frame for frame in usable if not _within(frame, config.held_out)][:: config.every]
-    training, validation = _divided(learnt, config)
-    return Labels(
-        skeleton=Skeleton(
-            nodes=tuple(skeleton.node_names),
-            edges=tuple((int(a), int(b)) for a, b in skeleton.edge_inds),
-            symmetries=tuple(sorted((int(min(p)), int(max(p))) for p in skeleton.symmetry_inds)),
-        ),
+    stored = _read(config)
+    stored = replace(stored, xy=stored.xy + config.coordinate_offset_px)
+    labels = stored if config.grid_pull_px is None else _without_grid_pull(stored, config.grid_pull_px)
+    learn = np.ones(labels.xy.shape[:2], np.bool_) if config.clean_px is None else _clean(labels, config)
+    if config.class_names is not None:
+        labels = _with_tracks(labels, config.class_names, config.labels)
+    usable = ~_within(labels.frames, config.exclude)
+    held_out = _within(labels.frames, () if config.held_out is None else (config.held_out,))
+    frames = [_frame(labels, learn, int(index)) for index in labels.frames[usable & ~held_out]]
+    if config.held_out is not None and not (usable & held_out).any():
+        raise TrainingInputError(
+            f"{config.labels}: data.held_out: expected labelled frames from {config.held_out[0]} to "
+            f"{config.held_out[1]}, got none"
+        )
+    training, validation = _divided(frames[:: config.every], config)
+    return Dataset(
+        skeleton=labels.skeleton,
         # A label file names its video relative to itself.
-        video=config.video or config.labels.parent / document.videos[0].filename,
+        video=config.video or config.labels.parent / (labels.video or ""),
+        tracks=labels.track_names,
         training=training,
         validation=validation,
-        held_out=tuple(frame for frame in usable if _within(frame, config.held_out)),
+        held_out=_of_frames(replace(labels, xy=stored.xy), labels.frames[usable & held_out]),
     )
 
 
-def _within(frame: LabelledFrame, frames: tuple[int, int] | None) -> bool:
-    return frames is not None and frames[0] <= frame.index <= frames[1]
+def _read(config: DataConfig) -> Labels:
+    labels = read_labels(config.labels, kind="shown" if config.use_predictions else "user", may_be_empty=True)
+    if not np.isfinite(labels.xy).any():
+        hint = "" if config.use_predictions else "; to learn from predictions set data.use_predictions = true"
+        raise TrainingInputError(f"{config.labels}: expected labelled frames, got none{hint}")
+    if labels.video is None and config.video is None:
+        raise TrainingInputError(
+            f"{config.labels}: expected labels of a video file, got labels of a list of images; set data.video"
+        )
+    return labels
+
+
+def _of_frames(labels: Labels, frames: NDArray[np.int64]) -> Labels:
+    rows = np.isin(labels.frame_ids, frames)
+    columns = ("frame_ids", "xy", "node_scores", "scores", "predicted", "tracks")
+    return replace(labels, frames=frames, **{name: getattr(labels, name)[rows] for name in columns})
+
+
+def _without_grid_pull(labels: Labels, stride_px: float) -> Labels:
+    xy = labels.xy.copy()
+    xy[labels.predicted] = undo_grid_pull(xy[labels.predicted].astype(np.float32), stride_px)
+    return replace(labels, xy=xy)
+
+
+def _clean(labels: Labels, config: DataConfig) -> NDArray[np.bool_]:
+    nodes = labels.skeleton.nodes
+    limits: Mapping[str, float | None] = (
+        config.clean_px if isinstance(config.clean_px, dict) else dict.fromkeys(nodes, config.clean_px)
+    )
+    for name in limits:
+        if name not in nodes:
+            raise TrainingInputError(
+                f"{config.labels}: data.clean_px: expected nodes of the labels ({', '.join(nodes)}), got {name!r}"
+            )
+    if not (labels.tracks >= 0).any():
+        raise TrainingInputError(
+            f"{config.labels}: data.clean_px: expected instances with tracks, whose neighbours in time can be found, "
+            "got none; track the labels or leave data.clean_px out"
+        )
+    return agreeing(labels, np.array([limits.get(name, np.inf) for name in nodes], np.float64))
+
+
+def _with_tracks(labels: Labels, class_names: tuple[str, ...], path: Path) -> Labels:
+    """Return the labels with only these tracks, in this order."""
+    new_numbers = np.full(len(labels.track_names) + 1, -1, np.int32)  # the last stands for −1
+    for number, name in enumerate(class_names):
+        if name not in labels.track_names:
+            known = ", ".join(labels.track_names) or "no tracks"
+            raise TrainingInputError(f"{path}: data.class_names: expected tracks of the labels ({known}), got {name!r}")
+        new_numbers[labels.track_names.index(name)] = number
+    return replace(labels, tracks=new_numbers[labels.tracks], track_names=class_names)
+
+
+def _within(frame_ids: NDArray[np.int64], ranges: tuple[tuple[int, int], ...]) -> NDArray[np.bool_]:
+    inside = np.zeros(len(frame_ids), np.bool_)
+    for first, last in ranges:
+        inside |= (first <= frame_ids) & (frame_ids <= last)
+    return inside
+
+
+def _frame(labels: Labels, learn: NDArray[np.bool_], index: int) -> LabelledFrame:
+    rows = labels.rows(index)
+    return LabelledFrame(index, labels.xy[rows].astype(np.float32), labels.tracks[rows], learn[rows])
 
 
 def _divided(
@@ -87,80 +167,3 @@ def _divided(
         )
     training = tuple(frame for i, block in enumerate(blocks) if i not in chosen for frame in block)
     return training, tuple(frame for i in chosen for frame in blocks[i])
-
-
-def _load_slp(path: Path) -> Any:  # sleap-io is untyped
-    try:
-        import sleap_io  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise ModelNotInstalledError(
-            "training: sleap-io is not installed; install it with: pip install 'poseloop[train]'"
-        ) from error
-    try:
-        document = sleap_io.load_slp(str(path), open_videos=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise TrainingInputError(f"{path}: expected a SLEAP label file (.slp), got: {error}") from error
-    for what, found in (("skeleton", document.skeletons), ("video", document.videos)):
-        if len(found) != 1:
-            raise TrainingInputError(f"{path}: expected one {what}, got {len(found)}")
-    if not isinstance(document.videos[0].filename, str):
-        raise TrainingInputError(f"{path}: expected labels of a video file, got labels of a list of image files")
-    return document
-
-
-def _frames(document: Any, config: DataConfig) -> list[LabelledFrame]:
-    offset = np.float32(config.coordinate_offset_px)
-    frames = []
-    for labelled in document.labeled_frames:
-        instances = labelled.user_instances
-        if not instances and config.use_predictions:
-            instances = labelled.predicted_instances
-        if instances:
-            points = np.stack([instance.numpy()[:, :2] for instance in instances]).astype(np.float32)
-            frames.append(LabelledFrame(int(labelled.frame_idx), points + offset))
-    if not frames:
-        hint = "" if config.use_predictions else "; to learn from predictions set data.use_predictions = true"
-        raise TrainingInputError(f"{config.labels}: expected labelled frames, got none{hint}")
-    return frames
-
-
-def stream_frames(video: Path, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Decode frames of a video as gray images, in the video's order.
-
-    Args:
-        video: Any video that FFmpeg reads.
-        wanted: Numbers of the frames.
-
-    Yields:
-        Frame number and `(height, width)` uint8: the luma plane with its range stretched to 0–255.
-
-    Raises:
-        TrainingInputError: The video cannot be read or ends before a wanted frame.
-    """
-    missing = set(wanted)
-    index = -1
-    try:
-        with av.open(str(video)) as container:
-            for index, frame in enumerate(container.decode(video=0)):
-                if index in missing:
-                    missing.remove(index)
-                    yield index, _gray(frame)
-                if not missing:
-                    return
-    except (OSError, av.FFmpegError) as error:
-        raise TrainingInputError(f"{video}: expected a video that can be read, got: {error}") from error
-    raise TrainingInputError(
-        f"{video}: expected at least {max(missing) + 1} frames as the labels say, got {index + 1}; is it their video?"
-    )
-
-
-def _gray(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    if not frame.format.name.startswith(("gray", "yuv", "nv12")):
-        frame = frame.reformat(format="gray")
-    plane = frame.planes[0]
-    luma: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
-        :, : plane.width
-    ]
-    full = frame.format.name.startswith(("gray", "yuvj")) or frame.color_range == av.video.reformatter.ColorRange.JPEG
-    stretched: NDArray[np.uint8] = luma.copy() if full else _FULL_RANGE[luma]
-    return stretched

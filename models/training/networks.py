@@ -1,35 +1,63 @@
-"""Networks to train: SLEAP's UNet rule as a `Network`, and the way to Keras and back."""
+"""Networks to train: SLEAP's UNet rule as a `Network`, with a head for everything that a pose model puts out."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
+from models.network import Head, Layer, Network
 
-from models.errors import ModelNotInstalledError
-from models.network import Layer, Network
+
+@dataclass(frozen=True, slots=True)
+class MapHead:
+    """Maps to predict, by a 1×1 convolution on the decoder's feature of their stride.
+
+    Attributes:
+        head: What the maps mean; `class_maps` end in a sigmoid.
+        channels: How many maps.
+        stride: Input px per cell, a power of two from `stem_stride` to `max_stride`.
+    """
+
+    head: Head
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassHead:
+    """Class probabilities of the whole input: the middle block's maxima, dense layers with ReLU, a softmax.
+
+    Attributes:
+        classes: How many classes.
+        layers: Dense layers before the last one.
+        units: Their width.
+    """
+
+    classes: int
+    layers: int
+    units: int
 
 
 def unet(
-    channels: int,
+    heads: Sequence[MapHead],
+    classes: ClassHead | None = None,
     *,
     filters: int,
     filters_rate: float,
     max_stride: int,
-    output_stride: int,
     stem_stride: int = 1,
 ) -> Network:
     """Return an untrained UNet by SLEAP's rule.
 
     Block `i` has two 3×3 convolutions of `⌊filters · filters_rate^i⌋` channels; the encoder pools after every block
     down to `max_stride`, the decoder upsamples bilinearly, joins the skip of that stride and convolves twice, up to
-    `output_stride`; a 1×1 convolution makes the maps. With `stem_stride` > 1 one convolution whose kernel equals its
-    stride comes first and block 0 works at that stride: most of a small UNet's time goes into its finest level.
+    the finest stride of the heads. With `stem_stride` > 1 one convolution whose kernel equals its stride comes first
+    and block 0 works at that stride: most of a small UNet's time goes into its finest level.
 
     Args:
-        channels: Maps to predict.
+        heads: The maps; confidence maps first.
+        classes: Class probabilities of the whole input, `class_vectors`.
         filters: Channels of block 0 (and of the stem).
         filters_rate: Growth of the channels from block to block.
         max_stride: Stride of the coarsest block, a power of two; images must be multiples of it.
-        output_stride: Stride of the maps, a power of two from `stem_stride` to `max_stride`.
         stem_stride: Stride of the stem, a power of two; 1 = none.
     """
     layers = [Layer("image", "input", channels=1)]
@@ -42,12 +70,21 @@ def unet(
         if i:
             layers.append(Layer(f"enc{i}_pool", "max_pool", (layers[-1].name,), stride=2))
         layers += _block(f"enc{i}", layers[-1].name, width)
-    for i in reversed(range(strides.index(output_stride), len(strides) - 1)):
+    middle = layers[-1].name
+    features = {max_stride: middle}
+    finest = min(head.stride for head in heads)
+    for i in reversed(range(strides.index(finest), len(strides) - 1)):
         layers.append(Layer(f"dec{i}_up", "upsample", (layers[-1].name,), stride=2))
         layers.append(Layer(f"dec{i}_concat", "concat", (f"enc{i}_relu1", f"dec{i}_up")))
         layers += _block(f"dec{i}", f"dec{i}_concat", widths[i])
-    layers.append(Layer("confmaps", "conv", (layers[-1].name,), channels=channels, kernel=1))
-    return Network(layers=tuple(layers), outputs=("confmaps",))
+        features[strides[i]] = layers[-1].name
+    for head in heads:
+        layers += _map_head(head, features[head.stride])
+    outputs: dict[str, str] = {head.head: head.head for head in heads}
+    if classes is not None:
+        layers += _class_head(classes, middle)
+        outputs["class_vectors"] = "class_vectors"
+    return Network(layers=tuple(layers), outputs=outputs)
 
 
 def _block(name: str, source: str, width: int) -> list[Layer]:
@@ -59,6 +96,28 @@ def _block(name: str, source: str, width: int) -> list[Layer]:
     ]
 
 
+def _map_head(head: MapHead, feature: str) -> list[Layer]:
+    if head.head != "class_maps":
+        return [Layer(head.head, "conv", (feature,), channels=head.channels, kernel=1)]
+    return [
+        Layer("class_maps_logits", "conv", (feature,), channels=head.channels, kernel=1),
+        Layer("class_maps", "sigmoid", ("class_maps_logits",)),
+    ]
+
+
+def _class_head(head: ClassHead, feature: str) -> list[Layer]:
+    layers = [
+        Layer("class_pool", "global_max_pool", (feature,)),
+        Layer("class_flatten", "flatten", ("class_pool",)),
+    ]
+    for i in range(head.layers):
+        layers.append(Layer(f"class_dense{i}", "dense", (layers[-1].name,), channels=head.units))
+        layers.append(Layer(f"class_relu{i}", "relu", (f"class_dense{i}",)))
+    layers.append(Layer("class_logits", "dense", (layers[-1].name,), channels=head.classes))
+    layers.append(Layer("class_vectors", "softmax", ("class_logits",)))
+    return layers
+
+
 def parameter_count(network: Network) -> int:
     """Return how many weights and biases `network` has, trained or not."""
     channels: dict[str, int] = {}
@@ -66,84 +125,6 @@ def parameter_count(network: Network) -> int:
     for layer in network.layers:
         n_in = sum(channels[name] for name in layer.inputs)
         channels[layer.name] = layer.channels or n_in
-        if layer.op == "conv":
-            count += layer.kernel**2 * n_in * layer.channels + layer.channels
+        if layer.op in ("conv", "dense"):
+            count += max(layer.kernel, 1) ** 2 * n_in * layer.channels + layer.channels
     return count
-
-
-def import_keras() -> Any:  # Keras has no complete type information
-    """Return the `keras` module on TensorFlow.
-
-    Raises:
-        ModelNotInstalledError: TensorFlow is not installed.
-    """
-    try:
-        from tensorflow import keras  # noqa: PLC0415 - takes seconds to import; only training needs it
-    except ImportError as error:
-        raise ModelNotInstalledError(
-            "training: TensorFlow is not installed; install it with: pip install 'poseloop[train]'"
-        ) from error
-    return keras
-
-
-def to_keras(network: Network, height: int, width: int) -> Any:
-    """Return `network` as a Keras model with float32 `(n, height, width, 1)` inputs in 0–1 and fresh weights.
-
-    Weights that `network` brings are copied in.
-
-    Raises:
-        ModelNotInstalledError: TensorFlow is not installed.
-        ValueError: The network has an operation that training does not build.
-    """
-    keras = import_keras()
-    tensors: dict[str, Any] = {}
-    for layer in network.layers:
-        if layer.op == "input":
-            tensors[layer.name] = keras.Input((height, width, layer.channels), name=layer.name)
-        else:
-            inputs = [tensors[name] for name in layer.inputs]
-            tensors[layer.name] = _keras_layer(keras, layer)(inputs if len(inputs) > 1 else inputs[0])
-    outputs = [tensors[name] for name in network.outputs]
-    model = keras.Model(tensors[network.layers[0].name], outputs if len(outputs) > 1 else outputs[0])
-    for layer in network.layers:
-        if f"{layer.name}/kernel" in network.weights:
-            model.get_layer(layer.name).set_weights(
-                [network.weights[f"{layer.name}/kernel"], network.weights[f"{layer.name}/bias"]]
-            )
-    return model
-
-
-def _keras_layer(keras: Any, layer: Layer) -> Any:
-    make = keras.layers
-    match layer.op:
-        case "conv":
-            # He's initialisation keeps the variance through ReLUs; Keras' default lets a deep map start at zero.
-            return make.Conv2D(
-                layer.channels,
-                layer.kernel,
-                strides=layer.stride,
-                padding="same",
-                kernel_initializer="he_normal",
-                name=layer.name,
-            )
-        case "relu":
-            return make.ReLU(name=layer.name)
-        case "max_pool":
-            return make.MaxPooling2D(layer.stride, padding="same", name=layer.name)
-        case "upsample":
-            return make.UpSampling2D(layer.stride, interpolation="bilinear", name=layer.name)
-        case "concat":
-            return make.Concatenate(axis=-1, name=layer.name)
-        case _:
-            raise ValueError(f"training: expected an operation of a UNet, got {layer.op} ({layer.name})")
-
-
-def with_weights_of(network: Network, model: Any) -> Network:
-    """Return `network` with the weights of its Keras model."""
-    weights = {}
-    for layer in network.layers:
-        if layer.op == "conv":
-            kernel, bias = model.get_layer(layer.name).get_weights()
-            weights[f"{layer.name}/kernel"] = np.asarray(kernel, np.float32)
-            weights[f"{layer.name}/bias"] = np.asarray(bias, np.float32)
-    return Network(layers=network.layers, outputs=network.outputs, weights=weights)

@@ -74,6 +74,14 @@ def text(x: float, y: float, content: str, style: str = "", *, anchor: str = "st
     )
 
 
+def upright(x: float, y: float, content: str) -> str:
+    """Return the name of an axis, read from below."""
+    return (
+        f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle" fill="{MUTED}" class="axis">'
+        f"{escape(content)}</text>"
+    )
+
+
 def line(x1: float, y1: float, x2: float, y2: float, color: str = GRID, width: float = 1.0, dash: str = "") -> str:
     """Return a straight line."""
     dashes = f' stroke-dasharray="{dash}"' if dash else ""

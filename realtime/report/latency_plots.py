@@ -11,12 +11,12 @@ from realtime.report.drawing import (
     Scale,
     column_starts,
     curve,
-    escape,
     line,
     svg,
     text,
     tick_label,
     time_ticks,
+    upright,
 )
 from realtime.report.session_data import STAGES, SessionData
 from realtime.report.summary import latencies_ns
@@ -51,7 +51,7 @@ def survival_plot(data: SessionData) -> str:
         parts.append(_steps(x(values[ranks]), y(1.0 - ranks / values.size), name))
     parts += _legend(list(series), _LEGEND_LEFT, 30)
     parts.append(text((x.start + x.stop) / 2, height - 8, "latency, ms", "axis", anchor="middle"))
-    parts.append(_upright(18, (y.start + y.stop) / 2, "share that took longer"))
+    parts.append(upright(18, (y.start + y.stop) / 2, "share that took longer"))
     return svg(WIDTH, height, parts, "Share of frames that took longer than a given latency, by stage")
 
 
@@ -75,7 +75,7 @@ def latency_over_time(data: SessionData) -> str:
     for row, (color, name) in enumerate(((PALETTE[1], "slowest frame"), (INK, "median"))):
         parts.append(line(_LEGEND_LEFT, 26 + 22 * row, _LEGEND_LEFT + 24, 26 + 22 * row, color, 3))
         parts.append(text(_LEGEND_LEFT + 32, 31 + 22 * row, f"{name} of {span_s:.2g} s", "small", color=INK))
-    parts.append(_upright(18, (y.start + y.stop) / 2, "whole frame, ms"))
+    parts.append(upright(18, (y.start + y.stop) / 2, "whole frame, ms"))
     return svg(WIDTH, height, parts, "Latency of the whole frame over the session")
 
 
@@ -139,13 +139,6 @@ def _legend(names: list[str], x: float, y: float) -> list[str]:
         parts.append(line(x, y + 22 * row, x + 24, y + 22 * row, _COLORS[name], 3))
         parts.append(text(x + 32, y + 5 + 22 * row, _NAMES.get(name, name), "small", color=INK))
     return parts
-
-
-def _upright(x: float, y: float, content: str) -> str:
-    return (
-        f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle" fill="{MUTED}" class="axis">'
-        f"{escape(content)}</text>"
-    )
 
 
 def _next_power(value: float) -> float:

@@ -23,9 +23,13 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def copy_network() -> Callable[..., Network]:
-    """A network whose maps are copies of its (gray or averaged) input, at any stride."""
+    """A network whose maps are copies of its (gray or averaged) input, at any stride, and any 1×1 heads beside them."""
 
-    def make(n_maps: int = 1, channels: int = 1, stride: int = 1) -> Network:
+    def make(n_maps: int = 1, channels: int = 1, stride: int = 1, **heads: tuple[Any, Any]) -> Network:
+        """`heads`: name → slope and offset of each of its maps, as functions of the (averaged) input.
+
+        `class_maps` end in a sigmoid; `class_vectors` are made of the crop's brightest point and end in a softmax.
+        """
         layers = [Layer("input", "input", channels=channels)]
         weights = {}
         above = "input"
@@ -35,12 +39,21 @@ def copy_network() -> Callable[..., Network]:
             layers.append(Layer("cells", "depthwise_conv", (above,), channels, stride, stride))
             weights |= {"cells/kernel": kernel, "cells/bias": np.zeros(channels, np.float32)}
             above = "cells"
-        layers.append(Layer("maps", "conv", (above,), n_maps, 1))
-        weights |= {
-            "maps/kernel": np.full((1, 1, channels, n_maps), 1 / channels, np.float32),
-            "maps/bias": np.zeros(n_maps, np.float32),
-        }
-        return Network(tuple(layers), ("maps",), weights)
+        outputs = {}
+        for head, (slopes, offsets) in {"confmaps": (np.ones(n_maps), np.zeros(n_maps)), **heads}.items():
+            kernel = np.repeat(np.float32(slopes)[np.newaxis] / channels, channels, axis=0)
+            if head == "class_vectors":
+                layers += [Layer("pool", "global_max_pool", (above,)), Layer("flat", "flatten", ("pool",))]
+                layers.append(Layer(head, "dense", ("flat",), len(slopes)))
+            else:
+                layers.append(Layer(head, "conv", (above,), len(slopes), 1))
+                kernel = kernel[np.newaxis, np.newaxis]
+            weights |= {f"{head}/kernel": kernel, f"{head}/bias": np.float32(offsets)}
+            outputs[head] = head
+            if end := {"class_vectors": "softmax", "class_maps": "sigmoid"}.get(head):
+                layers.append(Layer(f"{head}_{end}", end, (head,)))
+                outputs[head] = f"{head}_{end}"
+        return Network(tuple(layers), outputs, weights)
 
     return make
 

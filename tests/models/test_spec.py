@@ -1,24 +1,28 @@
 import json
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from models.errors import ModelNotOpenError
 from models.spec import ModelSpec
 
-GRAPH = {"file": "detector.onnx", "sha256": "0" * 64}
+GRAPH = {"file": "model.onnx", "sha256": "0" * 64}
 GOOD = {
-    "format_version": 1,
+    "format_version": 2,
     "type": "top_down",
     "skeleton": {"nodes": ["head", "tail"], "edges": [[1, 0]], "symmetries": []},
     "image": {"height_px": 60, "width_px": 70, "channels": 1},
-    "detector": {"input_scale": 0.5, "output_stride": 2, "pad_to_stride": 16},
-    "instance": {"crop_size_px": 32, "input_scale": 1.0, "output_stride": 2},
+    "whole_image": {"input_scale": 0.5, "output_stride": 2, "pad_to_stride": 16},
+    "crop": {"size_px": 32, "input_scale": 1.0, "output_stride": 2},
+    "peaks": None,
     "anchor": "head",
     "peak_threshold": 0.2,
     "max_instances": 2,
     "class_names": [],
     "geometry": "exact",
-    "graphs": {"detector": GRAPH, "instances": GRAPH | {"file": "instances.onnx"}},
+    "graph": GRAPH,
+    "reference": GRAPH | {"file": "reference.npz"},
     "provenance": {"seed": 3, "files": ["a"]},
 }
 
@@ -48,20 +52,22 @@ def test_a_spec_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("instance.crop_size_px", "big", "$.instance.crop_size_px: expected integer, got \"big\""),
-        ("instance.crop_size_px", 0, "$.instance.crop_size_px: expected greater than 0, got 0"),
-        ("instance.crop_size_px", ..., "$.instance.crop_size_px: expected a value, got none"),
-        ("detector.speed", 1, "$.detector.speed: unknown key"),
+        ("crop.size_px", "big", '$.crop.size_px: expected integer, got "big"'),
+        ("crop.size_px", 0, "$.crop.size_px: expected greater than 0, got 0"),
+        ("crop.size_px", ..., "$.crop.size_px: expected a value, got none"),
+        ("crop", None, "$: crop: expected a value for type top_down"),
+        ("peaks", {"max_peaks": 3}, "$: peaks: expected none for type top_down"),
+        ("whole_image.speed", 1, "$.whole_image.speed: unknown key"),
         ("geometry", "crooked", "$.geometry: expected 'exact' or 'sleap_compat', got \"crooked\""),
-        ("format_version", 2, "$.format_version: expected 1, got 2"),
+        ("format_version", "2", '$.format_version: expected 2, got "2"'),
         ("image.channels", 2, "$.image.channels: expected 1 or 3, got 2"),
         ("anchor", "nose", "$: anchor: expected one of head, tail, got nose"),
-        ("graphs", {"detector": GRAPH}, "$: graphs: expected detector and instances, got no instances"),
-        ("class_names", ["male"], "$: class_names: expected none for type top_down, got male"),
+        ("class_names", ["male"], "$: class_names: expected none for type top_down"),
         ("skeleton.edges", [[0, 2]], "$: skeleton: expected links between nodes 0 to 1, got 0 → 2"),
-        ("graphs.detector.file", "../x.onnx",
-         "$.graphs.detector.file: expected the name of an .onnx file in this folder, got ../x.onnx"),
-        ("graphs.detector.sha256", "12", "$.graphs.detector.sha256: expected 64 hexadecimal digits, got 12"),
+        ("graph", None, "$.graph: expected an object, got null"),
+        ("graph.file", "../x.onnx",
+         "$.graph.file: expected the name of an .onnx or .npz file in this folder, got ../x.onnx"),
+        ("graph.sha256", "12", "$.graph.sha256: expected 64 hexadecimal digits, got 12"),
     ],
 )  # fmt: skip
 def test_every_mistake_is_named(tmp_path, path, value, message):
@@ -70,6 +76,42 @@ def test_every_mistake_is_named(tmp_path, path, value, message):
         ModelSpec.load(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / 'model.json'}: ")
     assert str(error.value).removeprefix(f"{tmp_path / 'model.json'}: ").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"type": "single_instance", "crop": None}, "max_instances: expected 1 for type single_instance, got 2"),
+        ({"type": "top_down_id"}, "class_names: expected a value for type top_down_id"),
+        ({"type": "top_down_id", "class_names": ["m", "m"]}, "class_names: expected unique names, got m, m"),
+        ({"type": "bottom_up", "crop": None}, "peaks: expected a value for type bottom_up"),
+        ({"type": "bottom_up_id", "crop": None, "peaks": {"max_peaks": 4}, "class_names": ["a", "b", "c"]},
+         "max_instances: expected 3 for type bottom_up_id, got 2"),
+    ],
+)  # fmt: skip
+def test_types_need_what_they_need(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        ModelSpec.model_validate_json(json.dumps(GOOD | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shapes"),
+    [
+        ({}, {"xy": (2, 2, 2), "node_scores": (2, 2), "instance_scores": (2,), "valid": (2,), "overflow": ()}),
+        ({"type": "top_down_id", "class_names": ["a", "b", "c"]},
+         {"xy": (2, 2, 2), "node_scores": (2, 2), "instance_scores": (2,), "valid": (2,), "class_probs": (2, 3),
+          "overflow": ()}),
+        ({"type": "bottom_up", "crop": None, "peaks": {"max_peaks": 4}},
+         {"peaks": (2, 4, 2), "peak_scores": (2, 4), "peak_valid": (2, 4), "edge_scores": (1, 4, 4), "overflow": ()}),
+        ({"type": "bottom_up_id", "crop": None, "peaks": {"max_peaks": 4}, "class_names": ["a", "b"]},
+         {"peaks": (2, 4, 2), "peak_scores": (2, 4), "peak_valid": (2, 4), "class_probs": (2, 4, 2), "overflow": ()}),
+    ],
+)  # fmt: skip
+def test_outputs(changes, shapes):
+    spec = ModelSpec.model_validate_json(json.dumps(GOOD | changes))
+    assert {name: output.shape for name, output in spec.outputs.items()} == shapes
+    booleans = {name for name, output in spec.outputs.items() if output.dtype == np.bool_}
+    assert booleans == {"valid", "peak_valid", "overflow"} & set(shapes)
 
 
 def test_all_mistakes_are_named_at_once(tmp_path):
@@ -82,6 +124,14 @@ def test_all_mistakes_are_named_at_once(tmp_path):
         f"{path}: $.peak_threshold: expected less than 1, got 2.0\n"
         f"{path}: $.max_instances: expected greater than 0, got 0"
     )
+
+
+def test_an_older_format_is_the_only_complaint(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"format_version": 1, "type": "top_down", "detector": {}}))
+    with pytest.raises(ModelNotOpenError) as error:
+        ModelSpec.load(tmp_path)
+    assert str(error.value) == f"{path}: $.format_version: expected 2, got 1; import or train the model again"
 
 
 def test_missing_and_damaged_files(tmp_path):

@@ -1,12 +1,22 @@
-"""A loop made of parts that do what a test tells them, with a real stimulator and a real (recording) trigger."""
+"""A loop made of parts that do what a test tells them, with a real stimulator and a real (recording) trigger.
 
+And a real model, small enough to be made for one test.
+"""
+
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 import pytest
 
 from camera_drivers.frame import Frame
+from models.export.export import Crops, WholeImage, export_model
+from models.export.reference import add_reference
+from models.network import Layer, Network
 from models.poses import Poses
+from models.skeleton import Skeleton
+from models.spec import sha256_of
 from realtime.decision import Decision, Edge, State
 from realtime.loop import Parts, StopRequest
 from realtime.stimulus import Stimulator, StimulusSpec
@@ -141,3 +151,70 @@ def make_bench():
         return Bench(parts, scripted, trigger, sink, clock, events, StopRequest())
 
     return make
+
+
+SPOTS_PX = 96
+SPOTS_XY = ((30, 20), (70, 60))
+
+
+@pytest.fixture
+def draw_spots():
+    """An image with bright spots at `points` (x, y)."""
+
+    def draw(points=SPOTS_XY):
+        y, x = np.mgrid[:SPOTS_PX, :SPOTS_PX]
+        spots = [np.exp(-((x - spot_x) ** 2 + (y - spot_y) ** 2) / 4.5) for spot_x, spot_y in points]
+        return np.round(np.max(spots, axis=0) * 250).astype(np.uint8)
+
+    return draw
+
+
+@pytest.fixture
+def spot_model(tmp_path, draw_spots):
+    """The folder of a model that finds bright spots, with a reference; every node of an animal is the same spot."""
+    nodes = ("head", "thorax", "abdomen")
+    out = tmp_path / "spot_model"
+    export_model(
+        out, "top_down", skeleton=Skeleton(nodes), image_shape=(SPOTS_PX, SPOTS_PX),
+        whole_image=WholeImage(_copying(1)), crops=Crops(_copying(len(nodes)), 24),
+    )  # fmt: skip
+    add_reference(out, draw_spots()[np.newaxis])
+    return out
+
+
+def _copying(n_maps):
+    """A network whose maps are its input, by a 3×3 kernel with a one in its middle."""
+    kernel = np.zeros((3, 3, 1, n_maps), np.float32)
+    kernel[1, 1] = 1.0
+    layers = (Layer("input", "input", channels=1), Layer("maps", "conv", ("input",), n_maps, 3))
+    return Network(layers, {"confmaps": "maps"}, {"maps/kernel": kernel, "maps/bias": np.zeros(n_maps, np.float32)})
+
+
+@pytest.fixture
+def shift_weights():
+    """Move every kernel of a model by one pixel, and correct the hash, so that the folder fits together again."""
+
+    def shift(folder):
+        path = folder / "model.onnx"
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            kernel = onnx.numpy_helper.to_array(tensor)
+            if kernel.ndim == 4:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.roll(kernel, 1, axis=3), tensor.name))
+        path.write_bytes(model.SerializeToString())
+        described = json.loads((folder / "model.json").read_text())
+        described["graph"]["sha256"] = sha256_of(path)
+        (folder / "model.json").write_text(json.dumps(described))
+
+    return shift
+
+
+@pytest.fixture
+def forget_reference():
+    """Take the reference out of a model folder."""
+
+    def forget(folder):
+        described = json.loads((folder / "model.json").read_text()) | {"reference": None}
+        (folder / "model.json").write_text(json.dumps(described))
+
+    return forget

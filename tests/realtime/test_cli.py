@@ -30,7 +30,10 @@ def changed_demo(folder, before, after):
     return rig
 
 
-@pytest.mark.parametrize("command", ["run", "replay", "check", "report", "demo", "devices", "import", "train"])
+@pytest.mark.parametrize(
+    "command",
+    ["run", "replay", "check", "report", "demo", "devices", "import", "train", "verify", "track", "evaluate"],
+)
 def test_every_command_teaches_itself(command):
     done = poseloop(command, "--help")
     assert done.returncode == 0

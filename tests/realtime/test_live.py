@@ -234,3 +234,69 @@ def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path)
     frames = frames_of(tmp_path / "session")
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert len(frames) > 10
+
+
+def write_spot_rig(folder, model, **changes):
+    """A rig of simulated frames and a small model."""
+    rig = write_rig(folder, n_frames=5, **changes)
+    text = rig.read_text().replace('path = "zoo:sim_pair"', f'path = "{model}"')
+    rig.write_text(text.replace("[loop]", "width_px = 96\nheight_px = 96\nbody_px = 20.0\n[loop]", 1))
+    return rig
+
+
+def test_the_record_says_that_the_engine_was_equal_to_the_reference(tmp_path, spot_model):
+    process = start(write_spot_rig(tmp_path, spot_model))
+    _, err = finish(process)
+    assert process.returncode == 0, err
+    parity = json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"]
+    assert (parity["checked"], parity["tolerance_px"], parity["n_points"], parity["missing"]) == (True, 0.1, 6, 0)
+    assert parity["max_px"] < 1e-3
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["live", "dry run"])
+def test_an_engine_that_does_not_find_what_the_reference_says_is_not_armed(
+    tmp_path, spot_model, shift_weights, options
+):
+    shift_weights(spot_model)
+    process = start(write_spot_rig(tmp_path, spot_model), *options)
+    answer, _ = finish(process)
+    assert process.returncode == 2
+    assert answer["error"] == {
+        "kind": "ModelDiffersError",
+        "text": f"{spot_model}: not armed: points lie 1.00 px to the left of the reference, all shifted alike: check "
+        "that these are its weights, and try another engine, as this one may resize or crop differently "
+        "(tolerance 0.1 px; all numbers: poseloop verify)",
+    }
+    assert not (tmp_path / "device.jsonl").exists()
+    assert not (tmp_path / "session").exists()
+
+
+def test_a_rig_may_tolerate_more(tmp_path, spot_model, shift_weights):
+    shift_weights(spot_model)
+    rig = write_spot_rig(tmp_path, spot_model)
+    rig.write_text(rig.read_text().replace('kind = "exported"', 'kind = "exported"\ntolerance_px = 1.5'))
+    process = start(rig)
+    finish(process)
+    assert process.returncode == 0
+    parity = json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"]
+    assert (parity["tolerance_px"], parity["offset_x_px"]) == (1.5, pytest.approx(-1, abs=1e-3))
+
+
+def test_without_a_reference_nothing_is_armed(tmp_path, spot_model, forget_reference):
+    forget_reference(spot_model)
+    rig = write_spot_rig(tmp_path, spot_model)
+    process = start(rig)
+    answer, _ = finish(process)
+    assert process.returncode == 2
+    assert answer["error"]["text"] == (
+        f"{spot_model}: not armed: expected a reference (reference.npz) that proves what the engine finds, got none; "
+        "export the model again, or rehearse with --dry-run"
+    )
+    assert not (tmp_path / "device.jsonl").exists()
+    process = start(rig, "--dry-run")
+    finish(process)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"] == {
+        "checked": False,
+        "reason": "the model's folder has no reference",
+    }

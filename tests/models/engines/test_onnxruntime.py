@@ -1,79 +1,58 @@
+"""What is ONNX Runtime's own on the CPU; test_engines.py has the rest."""
+
+import os
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 
-from models.engines.onnxruntime import OnnxGraph
-from models.errors import ModelFailedError, ModelNotInstalledError, ModelNotOpenError
-from models.export.builder import GraphBuilder
+from models.engines.onnxruntime import OnnxRuntimeEngine, session_options
+from models.engines.options import EngineOptions
+from models.errors import ModelFailedError, ModelNotOpenError
 
-PATH = Path("folder/graph.onnx")
-
-
-def doubling(*, shape=("n",)):
-    graph = GraphBuilder("doubling")
-    value = graph.input("x", np.uint8, shape)
-    graph.output(graph.op("Mul", graph.cast(value, np.float32), graph.float32(2.0)), "y", np.float32, shape)
-    return graph.build().SerializeToString()
+PATH = Path("folder/model.onnx")
 
 
-def test_a_run_reads_and_writes_the_callers_arrays():
-    x, y = np.array([1, 2], np.uint8), np.zeros(2, np.float32)
-    bound = OnnxGraph(doubling(), PATH).bind({"x": x}, {"y": y})
-    bound.run()
-    assert y.tolist() == [2, 4]
-    x[0] = 7
-    bound.run()
-    assert y.tolist() == [14, 4]
-
-
-def test_an_input_can_be_replaced_even_by_a_read_only_one():
-    x, y = np.zeros(2, np.uint8), np.zeros(2, np.float32)
-    bound = OnnxGraph(doubling(), PATH).bind({"x": x}, {"y": y})
-    frame = np.array([3, 4], np.uint8)
-    frame.flags.writeable = False
-    bound.run("x", frame)
-    assert y.tolist() == [6, 8]
-    assert frame.tolist() == [3, 4]
-
-
-def test_a_damaged_graph_is_refused():
-    with pytest.raises(ModelNotOpenError, match=r"^folder/graph.onnx: ONNX Runtime cannot load the graph: "):
-        OnnxGraph(doubling()[:50], PATH)
-
-
-def test_a_graph_with_other_inputs_is_refused():
-    graph = OnnxGraph(doubling(), PATH)
-    with pytest.raises(ModelNotOpenError, match=r"^folder/graph.onnx: not the graph that model.json promises: "):
-        graph.bind({"image": np.zeros(2, np.uint8)}, {})
-
-
-def test_failing_inference_is_reported():
-    graph = OnnxGraph(doubling(shape=(2,)), PATH)
-    bound = graph.bind({"x": np.zeros(2, np.uint8)}, {"y": np.zeros(2, np.float32)})
-    with pytest.raises(ModelFailedError, match=r"^folder/graph.onnx: inference failed: "):
-        bound.run("x", np.zeros(3, np.uint8))
-
-
-def test_a_missing_provider_is_refused_rather_than_replaced(monkeypatch):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(ModelNotInstalledError) as error:
-        OnnxGraph(doubling(), PATH, provider="cuda")
+def test_a_damaged_graph_is_refused_in_onnx_runtimes_words(plain_case):
+    with pytest.raises(ModelNotOpenError) as error:
+        OnnxRuntimeEngine(plain_case.graph[:50], PATH, EngineOptions())
     assert str(error.value) == (
-        f"provider cuda: expected one of cpu in onnxruntime {onnxruntime.__version__}; "
-        "install onnxruntime-gpu in its place or choose another provider"
+        "folder/model.onnx: ONNX Runtime cannot load the graph: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "
+        "Failed to load model because protobuf parsing failed."
     )
 
 
-def test_a_provider_that_silently_fell_back_is_refused(monkeypatch):
-    everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+@pytest.mark.parametrize(("asked", "threads"), [(None, len(os.sched_getaffinity(0))), (3, 3)])
+def test_threads_are_those_asked_for_or_one_a_core(asked, threads):
+    assert session_options(EngineOptions(threads=asked), 1).intra_op_num_threads == threads
+
+
+@pytest.mark.parametrize("spinning", [False, True])
+def test_waiting_threads_sleep_unless_asked_to_spin(spinning):
+    options = session_options(EngineOptions(spinning=spinning), 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spinning))
+
+
+def test_failing_inference_is_reported(plain_case):
+    bound = OnnxRuntimeEngine(plain_case.graph, PATH, EngineOptions()).bind((1, 4, 6), plain_case.arrays(1))
+
+    class Broken:
+        def run_with_iobinding(self, binding):
+            raise RuntimeError("no more memory")
+
+    bound._session = Broken()
+    with pytest.raises(ModelFailedError) as error:
+        bound.run(plain_case.images(1))
+    assert str(error.value) == "folder/model.onnx: inference failed: no more memory"
+
+
+def test_one_session_serves_all_that_is_bound_for_a_batch(plain_case, monkeypatch):
+    made = []
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda graph, options, providers: session(graph, options, providers=everything[2:]),
+        onnxruntime, "InferenceSession", lambda *given, **named: made.append(1) or session(*given, **named)
     )
-    with pytest.raises(ModelNotOpenError, match="expected provider cuda, but it could not be started"):
-        OnnxGraph(doubling(), PATH, provider="cuda")
+    engine = OnnxRuntimeEngine(plain_case.graph, PATH, EngineOptions())
+    for batch in (1, 1, 2, 2):
+        engine.bind((batch, 4, 6), plain_case.arrays(batch))
+    assert len(made) == 2

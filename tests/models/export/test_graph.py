@@ -1,9 +1,18 @@
 import numpy as np
+import onnxruntime
 import pytest
 
 from models.errors import ModelInputError
 from models.export.builder import GraphBuilder
-from models.export.graph import add_network, max_stride, output_channels, output_stride
+from models.export.graph import (
+    add_network,
+    check_map_sizes,
+    layer_strides,
+    max_stride,
+    output_channels,
+    output_stride,
+)
+from models.export.reference import reference_outputs
 from models.network import Layer, Network
 
 RNG = np.random.default_rng(3)
@@ -13,11 +22,13 @@ RNG = np.random.default_rng(3)
 def compute(run_graph):
     def run(layers, weights, image):
         """Run `layers` on one `(height, width, channels)` image; return the last layer's output, channels last."""
-        network = Network((Layer("input", "input", channels=image.shape[2]), *layers), (layers[-1].name,), weights)
+        network = Network(
+            (Layer("input", "input", channels=image.shape[2]), *layers), {"last": layers[-1].name}, weights
+        )
         graph = GraphBuilder("test")
         value = graph.input("image", np.float32, (1, image.shape[2], *image.shape[:2]))
-        output = add_network(graph, network, value)[layers[-1].name]
-        rank = 2 if {layer.op for layer in layers} & {"dense", "flatten"} else 4
+        output = add_network(graph, network, value)["last"]
+        rank = 4 if layers[-1].name in layer_strides(network) else 2
         (result,) = run_graph(graph, {output: (np.float32, rank)}, {"image": image.transpose(2, 0, 1)[np.newaxis]})
         return result[0] if rank == 2 else result[0].transpose(1, 2, 0)
 
@@ -108,6 +119,104 @@ def test_global_pool_and_softmax(compute):
     np.testing.assert_allclose(compute(layers, {}, image), np.exp(highest) / np.exp(highest).sum(), atol=1e-6)
 
 
+def test_explicit_padding_and_dilation(compute):
+    image, weights = image_of(9, 7, 2), weights_of("c", (3, 3, 2, 3), 3)
+    result = compute([Layer("c", "conv", ("input",), 3, 3, pads=(2, 0, 1, 3), dilation=2)], weights, image)
+    dilated = np.zeros((5, 5, 2, 3), np.float32)
+    dilated[::2, ::2] = weights["c/kernel"]
+    padded = np.pad(image, ((2, 1), (0, 3), (0, 0)))
+    inner = convolved(padded, dilated, weights["c/bias"], 1)[2:-2, 2:-2]
+    np.testing.assert_allclose(result, inner, atol=1e-4)
+
+
+def test_the_reference_evaluator_knows_dilation():
+    weights = weights_of("c", (3, 3, 2, 3), 3)
+    layers = (Layer("input", "input", channels=2), Layer("c", "conv", ("input",), 3, 3, 2, dilation=2))
+    graph = GraphBuilder("test")
+    image = graph.input("image", np.float32, (1, 2, 8, 6))
+    outputs = add_network(graph, Network(layers, {"confmaps": "c"}, weights), image)
+    graph.output(outputs["confmaps"], "maps", np.float32, (1, 3, 4, 3))
+    model, images = graph.build().SerializeToString(), image_of(1, 2, 48).reshape(1, 2, 8, 6)
+    (expected,) = onnxruntime.InferenceSession(model).run(None, {"image": images})
+    np.testing.assert_allclose(reference_outputs(model, images)["maps"], expected, atol=1e-5)
+
+
+def test_transposed_convolution_is_cropped_as_told(compute):
+    image, weights = image_of(4, 3, 2), weights_of("t", (3, 3, 5, 2), 5)
+    whole = compute([Layer("t", "conv_transpose", ("input",), 5, 3, 2, pads=(0, 0, 0, 0))], weights, image)
+    assert whole.shape == (9, 7, 5)
+    late = compute([Layer("t", "conv_transpose", ("input",), 5, 3, 2, pads=(1, 1, 0, 0))], weights, image)
+    np.testing.assert_allclose(late, whole[1:, 1:], atol=1e-6)
+    same = compute([Layer("t", "conv_transpose", ("input",), 5, 3, 2)], weights, image)
+    np.testing.assert_allclose(same, whole[:8, :6], atol=1e-6)
+
+
+@pytest.mark.parametrize(("op", "combine"), [("max_pool", np.max), ("average_pool", np.mean)])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (2, 1), (0, 2)])
+def test_pools_do_not_count_their_padding(compute, op, combine, kernel, stride):
+    image = image_of(6, 4, 2) - 3
+    result = compute([Layer("p", op, ("input",), kernel=kernel, stride=stride)], {}, image)
+    side = kernel or stride
+    begin = max(side - stride, 0) // 2
+    for y, x in np.ndindex(6 // stride, 4 // stride):
+        rows, columns = (slice(max(k * stride - begin, 0), k * stride - begin + side) for k in (y, x))
+        np.testing.assert_allclose(result[y, x], combine(image[rows, columns], axis=(0, 1)), atol=1e-6)
+
+
+def test_nearest_neighbours_zeros_around_and_numbers_per_channel(compute):
+    image, (scale, bias) = image_of(3, 2, 2), RNG.standard_normal((2, 2)).astype(np.float32)
+    nearest = compute([Layer("u", "upsample_nearest", ("input",), stride=3)], {}, image)
+    np.testing.assert_allclose(nearest, image.repeat(3, axis=0).repeat(3, axis=1))
+    padded = compute([Layer("p", "pad", ("input",), pads=(1, 2, 3, 0))], {}, image)
+    np.testing.assert_allclose(padded, np.pad(image, ((1, 3), (2, 0), (0, 0))))
+    weights = {"a/scale": scale, "a/bias": bias}
+    np.testing.assert_allclose(compute([Layer("a", "affine", ("input",))], weights, image), image * scale + bias, 1e-5)
+    pooled = compute([Layer("g", "global_average_pool", ("input",)), Layer("a", "affine", ("g",))], weights, image)
+    np.testing.assert_allclose(pooled, image.mean(axis=(0, 1)) * scale + bias, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (Layer("x", "leaky_relu", ("input",), slope=0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
+        (Layer("x", "elu", ("input",)), lambda x: np.where(x > 0, x, np.expm1(x))),
+        (Layer("x", "tanh", ("input",)), np.tanh),
+        (Layer("x", "softmax", ("input",)), lambda x: np.exp(x) / np.exp(x).sum(axis=2, keepdims=True)),
+    ],
+    ids=lambda value: getattr(value, "op", ""),
+)
+def test_other_activations(compute, layer, function):
+    image = image_of(3, 4, 3)
+    np.testing.assert_allclose(compute([layer], {}, image), function(image), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([Layer("a", "conv", ("input",), 1, 3, pads=(0, 0, 0, 0))],
+         "layer a: expected a map of 4×4 cells for an input of 4×4 px, got 2×2"),
+        ([Layer("a", "conv", ("input",), 1, 3, 2, pads=(1, 1, 1, 1))], None),
+        ([Layer("a", "pad", ("input",), pads=(3, 3, 3, 3)), Layer("b", "conv", ("a",), 1, 7, 2, pads=(0, 0, 0, 0))],
+         None),
+        ([Layer("a", "conv", ("input",), 1, 2, 2, pads=(0, 1, 0, 1))],
+         "layer a: expected a map of 4×4 cells for an input of 8×8 px, got 4×5"),
+        ([Layer("a", "max_pool", ("input",), kernel=3, stride=2, pads=(0, 0, 0, 0)),
+          Layer("b", "upsample", ("a",), stride=2), Layer("c", "concat", ("input", "b"))],
+         "layer b: expected a map of 8×8 cells for an input of 8×8 px, got 6×6"),
+        ([Layer("a", "conv_transpose", ("input",), 1, 3, 2, pads=(1, 1, 1, 1))],
+         "layer a: expected a map of 8×8 cells for an input of 4×4 px, got 7×7"),
+    ],
+)  # fmt: skip
+def test_sizes_of_maps_are_checked(layers, message):
+    network = Network((Layer("input", "input", channels=1), *layers), {"confmaps": layers[-1].name})
+    if message is None:
+        check_map_sizes(network)
+        return
+    with pytest.raises(ModelInputError) as error:
+        check_map_sizes(network)
+    assert str(error.value) == message
+
+
 def test_strides_and_channels():
     layers = (
         Layer("input", "input", channels=1),
@@ -117,7 +226,7 @@ def test_strides_and_channels():
         Layer("k", "concat", ("c", "u")),
         Layer("r", "relu", ("k",)),
     )
-    network = Network(layers, ("r",))
+    network = Network(layers, {"confmaps": "r"})
     assert (max_stride(network), output_stride(network, "r"), output_channels(network, "r")) == (4, 2, 16)
 
 
@@ -131,7 +240,9 @@ def test_strides_and_channels():
     ids=["missing", "shape", "not finite"],
 )
 def test_bad_weights_are_named(weights, message):
-    network = Network((Layer("input", "input", channels=1), Layer("c", "conv", ("input",), 1, 1)), ("c",), weights)
+    network = Network(
+        (Layer("input", "input", channels=1), Layer("c", "conv", ("input",), 1, 1)), {"confmaps": "c"}, weights
+    )
     graph = GraphBuilder("test")
     with pytest.raises(ModelInputError) as error:
         add_network(graph, network, graph.input("image", np.float32, (1, 1, 4, 4)))

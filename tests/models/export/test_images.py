@@ -27,19 +27,20 @@ def bilinear(image, rows, columns):
 def test_resize_reads_at_half_pixel_centres(run_graph, scale, shape):
     image = RNG.integers(0, 256, shape, dtype=np.uint8)
     graph = GraphBuilder("test")
-    value = add_scaled_image(graph, graph.input("image", np.uint8, shape), shape, scale, 1, "exact")
-    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": image})
+    value = add_scaled_image(graph, graph.input("image", np.uint8, ("n", *shape)), shape, scale, 1, "exact")
+    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": np.stack([0 * image, image])})
     rows, columns = ((np.arange(scaled_size(side, scale)) + 0.5) / scale - 0.5 for side in shape)
-    assert result.shape == (1, 1, len(rows), len(columns))
-    np.testing.assert_allclose(result[0, 0], bilinear(image, rows, columns), atol=0.01)
+    assert result.shape == (2, 1, len(rows), len(columns))
+    np.testing.assert_allclose(result[1, 0], bilinear(image, rows, columns), atol=0.01)
+    assert not result[0].any()
 
 
 def test_sleap_resize_spans_the_image_where_its_size_was_truncated(run_graph):
     shape, scale = (61, 47), 0.25
     image = RNG.integers(0, 256, shape, dtype=np.uint8)
     graph = GraphBuilder("test")
-    value = add_scaled_image(graph, graph.input("image", np.uint8, shape), shape, scale, 1, "sleap_compat")
-    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": image})
+    value = add_scaled_image(graph, graph.input("image", np.uint8, ("n", *shape)), shape, scale, 1, "sleap_compat")
+    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": image[np.newaxis]})
     rows, columns = ((np.arange(n) + 0.5) * size / n - 0.5 for n, size in ((15, 61), (11, 47)))
     np.testing.assert_allclose(result[0, 0], bilinear(image, rows, columns), atol=0.01)
 
@@ -57,8 +58,8 @@ def test_colour(run_graph, camera, network, expected):
     shape = (8, 6) if camera == 1 else (8, 6, 3)
     image = RNG.integers(0, 256, shape, dtype=np.uint8)
     graph = GraphBuilder("test")
-    value = add_scaled_image(graph, graph.input("image", np.uint8, shape), shape, 1.0, network, "exact")
-    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": image})
+    value = add_scaled_image(graph, graph.input("image", np.uint8, ("n", *shape)), shape, 1.0, network, "exact")
+    (result,) = run_graph(graph, {value: (np.float32, 4)}, {"image": image[np.newaxis]})
     np.testing.assert_allclose(result[0], expected(image.astype(float)), rtol=1e-5)
 
 
@@ -75,15 +76,22 @@ def crop_session():
 
     def make(adder, shape, side):
         graph = GraphBuilder("test")
-        image = graph.input("image", np.uint8, shape)
-        centroids = graph.input("centroids", np.float32, ("n", 2))
-        added = adder(graph, image, shape, centroids, side)
+        images = graph.input("images", np.uint8, ("batch", *shape))
+        centroids = graph.input("centroids", np.float32, ("batch", "n", 2))
+        added = adder(graph, images, shape, centroids, side)
         values = (added,) if isinstance(added, str) else added
         for k, value in enumerate(values):
-            rank = 2 if k else 1 + len(shape)
+            rank = 3 if k else 1 + len(shape)
             graph.output(value, f"out{k}", np.float32, [f"d{k}{i}" for i in range(rank)])
         session = onnxruntime.InferenceSession(graph.build().SerializeToString())
-        return lambda image, centroids: session.run(None, {"image": image, "centroids": np.float32(centroids)})
+
+        def run(image, centroids):
+            """Cut the same crops out of the image and of another one; return those of the image."""
+            images, twice = np.stack([image ^ 255, image]), np.float32([centroids] * 2)
+            crops, *corners = session.run(None, {"images": images, "centroids": twice})
+            return crops[len(centroids) :], *(array[1] for array in corners)
+
+        return run
 
     return make
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.training.augment import View, crop, moved, relit, whole_image
+from models.training.augment import View, moved, relit, whole_image, window
 from models.training.config import AugmentConfig
 
 STILL = AugmentConfig(rotation_deg=0, scale=0, mirror=False, contrast=0, brightness=0, noise=0)
@@ -31,7 +31,7 @@ def centre_of_mass(pixels, near, radius=9):
 def test_points_move_with_the_pixels(seed, kind):
     points = np.array([[100.3, 90.6], [125.0, 95.2], [104.8, 118.9]], np.float32)
     image = blobs(points)
-    view = crop(points[0], 96) if kind == "crop" else whole_image(*image.shape, 0.5, 16)
+    view = window(points[0], 96) if kind == "crop" else whole_image(*image.shape, 0.5, 16)
     view = moved(view, WILD, 5.0, np.random.default_rng(seed))
     pixels, here = view.pixels(image), view.points(points, np.arange(3))
     unswapped = View(view.matrix, view.height_px, view.width_px).points(points, SWAP)
@@ -42,7 +42,7 @@ def test_points_move_with_the_pixels(seed, kind):
 
 
 def test_a_mirror_swaps_left_and_right():
-    views = [moved(crop(np.zeros(2, np.float32), 32), WILD, 0.0, np.random.default_rng(s)) for s in range(20)]
+    views = [moved(window(np.zeros(2, np.float32), 32), WILD, 0.0, np.random.default_rng(s)) for s in range(20)]
     assert {view.mirrored for view in views} == {True, False}
     for view in views:
         assert np.sign(np.linalg.det(view.matrix[:, :2])) == (-1 if view.mirrored else 1)
@@ -68,19 +68,53 @@ def test_an_unmoved_whole_image_is_the_graphs_resize(scale):
 def test_an_unmoved_crop_is_the_graphs_crop():
     image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     centre = np.array([10.5, 40.5], np.float32)
-    view = moved(crop(centre, 32), STILL, 0.0, np.random.default_rng(0))
+    view = moved(window(centre, 32), STILL, 0.0, np.random.default_rng(0))
     expected = np.zeros((32, 32), np.uint8)
     expected[:, 5:] = image[25:57, 0:27]  # columns −5 to −1 lie outside and are 0
     np.testing.assert_array_equal(np.rint(view.pixels(image) * 255), expected)
     np.testing.assert_allclose(view.points(centre[None], np.arange(1)), [[15.5, 15.5]])
 
 
-def test_light_and_noise_stay_in_range_and_stillness_changes_nothing():
-    pixels = np.linspace(0, 1, 1000, dtype=np.float32).reshape(1, 10, 100)
-    rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(relit(pixels, STILL, rng), pixels)
-    lit = relit(pixels, AugmentConfig(contrast=0.9, brightness=0.9, noise=0.5), rng)
-    assert lit.dtype == np.float32
-    assert lit.min() >= 0
-    assert lit.max() <= 1
-    assert np.abs(lit - pixels).max() > 0.1
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
+def test_a_window_is_a_part_of_the_resized_image(scale):
+    """The whole image at that scale, cut out around the centre: one geometry for windows, crops and whole images."""
+    image = blobs([(60.0, 70.0), (90.0, 80.0)], shape=(160, 160), sigma=8.0)
+    whole = whole_image(160, 160, scale, 1)
+    # A centre that falls between four cells of the resized image.
+    centre = (np.array([20, 20], np.float32) + 0.5 + 0.5) / scale - 0.5 if scale < 1 else np.float32([70.5, 70.5])
+    view = window(np.float32(centre), 16, scale)
+    (corner,) = whole.points(np.float32([centre]), np.arange(1)) - 7.5
+    x, y = np.rint(corner).astype(int)
+    np.testing.assert_allclose(view.pixels(image), whole.pixels(image)[y : y + 16, x : x + 16], atol=2 / 255)
+    np.testing.assert_allclose(view.points(np.float32([centre]), np.arange(1)), [[7.5, 7.5]], atol=1e-4)
+
+
+LIGHTS = {
+    "nothing": (STILL, 0.0, 0.0),
+    "contrast": (STILL.model_copy(update={"contrast": 0.5}), 0.01, 0.5),
+    "brightness": (STILL.model_copy(update={"brightness": 0.3}), 0.01, 0.3),
+    "gamma": (STILL.model_copy(update={"gamma": 0.5}), 0.005, 0.3),
+    "noise": (STILL.model_copy(update={"noise": 0.2}), 0.01, 1.0),
+    "all": (AugmentConfig(contrast=0.9, brightness=0.9, noise=0.5, gamma=1.0, blur_px=3.0), 0.05, 1.0),
+}
+
+
+@pytest.mark.parametrize(("config", "least", "most"), LIGHTS.values(), ids=LIGHTS)
+def test_light_changes_as_far_as_it_may_and_stays_in_range(config, least, most):
+    pixels = np.linspace(0, 1, 1000, dtype=np.float32).reshape(10, 100)
+    changes = []
+    for seed in range(20):
+        lit = relit(pixels.copy(), config, np.random.default_rng(seed))
+        assert lit.dtype == np.float32
+        assert 0 <= lit.min() <= lit.max() <= 1
+        changes.append(np.abs(lit - pixels).max())
+    assert least <= max(changes) <= most + 1e-6
+
+
+def test_three_in_ten_samples_are_blurred():
+    spot = np.zeros((21, 21), np.float32)
+    spot[10, 10] = 1.0
+    config = STILL.model_copy(update={"blur_px": 1.5})
+    peaks = [relit(spot, config, np.random.default_rng(seed))[10, 10] for seed in range(200)]
+    assert 0.2 < np.mean([peak < 0.999 for peak in peaks]) < 0.4
+    assert min(peaks) > 0.05

@@ -1,18 +1,23 @@
-"""What is learnt, how fast, and which weights are kept."""
+"""What is learnt, how fast, which weights are kept, and that an interruption loses nothing."""
 
 import math
 
 import numpy as np
 import pytest
 
-from models.training.config import FitConfig
-from models.training.fit import fit
-from models.training.networks import unet
+from models.errors import TrainingInputError
+from models.training.config import FitConfig, UNetConfig
+from models.training.fit import Epoch, fit, learning_rate
 from models.training.samples import Samples
+from models.training.tasks import Task
+
+pytest.importorskip("tensorflow", reason="needs the extra train")
+
+TASK = Task("network", UNetConfig(filters=2, filters_rate=1.0, max_stride=4, output_stride=2), 1)
 
 
 class Numbers(Samples):
-    """Samples whose pixels are all their index, modulo 2, and whose maps are `target`."""
+    """Samples whose pixels are random and whose maps are `target`."""
 
     def __init__(self, target=0.5):
         self._target = target
@@ -21,48 +26,125 @@ class Numbers(Samples):
         return 50
 
     def _draw(self, index, rng):
-        raise NotImplementedError
-
-    def batch(self, indices, rng):
-        pixels = np.broadcast_to((np.asarray(indices) % 2)[:, None, None, None], (len(indices), 8, 8, 1))
-        return pixels.astype(np.float32), np.full((len(indices), 4, 4, 1), self._target, np.float32)
+        return rng.random((8, 8), np.float32), {"confmaps": np.full((4, 4, 1), self._target, np.float32)}
 
 
-NETWORK = unet(1, filters=2, filters_rate=1.0, max_stride=4, output_stride=2)
+def config(**changes):
+    base = {"epochs": 4, "steps_per_epoch": 3, "batch_size": 4, "warm_up_steps": 0, "learning_rate": 1e-2}
+    return FitConfig(**{**base, **changes})
 
 
-def run(training, validation, **config):
-    pytest.importorskip("tensorflow", reason="needs the extra train")
+def run(folder, training=None, validation=None, stop=lambda: False, **changes):
     told = []
+    file = folder / "network.checkpoint.npz"
     network, epochs = fit(
-        "net", NETWORK, training, validation, 4, FitConfig(steps_per_epoch=2, batch_size=4, **config), told.append
+        TASK, training or Numbers(), validation or Numbers(), config(**changes), file, told.append, stop
     )
-    assert told == epochs
-    return network, epochs
+    return network, epochs, told
 
 
-def test_the_rate_falls_along_a_cosine_and_every_epoch_is_told():
-    _, epochs = run(Numbers(), Numbers(), learning_rate=1e-2, stop_after=9)
+def test_every_step_and_every_epoch_is_told(tmp_path):
+    _, epochs, told = run(tmp_path)
+    assert [now.step for now in told] == list(range(1, 13))
+    assert {now.of for now in told} == {12}
+    assert told[-1].remaining_s == 0
     assert [e.number for e in epochs] == [1, 2, 3, 4]
-    assert [e.learning_rate for e in epochs] == pytest.approx(
-        [1e-2 * 0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)]
-    )
-    assert epochs[0].best
     assert [e.best for e in epochs] == [
         e.validation_loss < min((d.validation_loss for d in epochs[:k]), default=math.inf) for k, e in enumerate(epochs)
     ]
+    assert epochs[-1].validation_loss < epochs[0].validation_loss
 
 
-def test_it_stops_when_validation_gets_worse_and_keeps_the_best_weights():
+def test_it_stops_when_validation_gets_worse_and_keeps_the_best_weights(tmp_path):
     """Learning to draw 5 where 0 would be right makes every epoch worse than the first."""
-    network, epochs = run(Numbers(target=5.0), Numbers(target=0.0), learning_rate=1e-2, stop_after=2)
+    network, epochs, _ = run(tmp_path, Numbers(target=5.0), Numbers(target=0.0), stop_after=2)
     assert [e.best for e in epochs] == [True, False, False]
     assert set(network.weights) == {
-        f"{layer.name}/{kind}" for layer in NETWORK.layers if layer.op == "conv" for kind in ("kernel", "bias")
+        f"{layer.name}/{kind}" for layer in network.layers if layer.op == "conv" for kind in ("kernel", "bias")
     }
 
 
-def test_the_same_seed_gives_the_same_weights():
-    (one, _), (two, _) = run(Numbers(), Numbers(), seed=4), run(Numbers(), Numbers(), seed=4)
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = (run(tmp_path / name, seed=4)[0] for name in ("one", "two"))
     for name, weights in one.weights.items():
         np.testing.assert_allclose(two.weights[name], weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 7, 12], ids=["in an epoch", "after one", "later", "after the last step"])
+def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(tmp_path, steps):
+    (tmp_path / "whole").mkdir()
+    network, epochs, _ = run(tmp_path / "whole")
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=lambda: asked.append(1) or len(asked) >= steps)
+    resumed, resumed_epochs, told_after = run(tmp_path)
+    n_steps = len({now.step for now in told_after})
+    assert n_steps < 12
+    assert told_after[-1].step == 12 if told_after else steps == 12
+    assert [e.number for e in resumed_epochs] == [e.number for e in epochs]
+    assert [e.loss for e in resumed_epochs] == pytest.approx([e.loss for e in epochs], rel=1e-3)
+    assert [e.validation_loss for e in resumed_epochs] == pytest.approx([e.validation_loss for e in epochs], rel=1e-3)
+    for name, weights in network.weights.items():
+        np.testing.assert_allclose(resumed.weights[name], weights, atol=1e-3)
+
+
+def test_a_long_epoch_is_saved_within(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.training.fit._CHECKPOINT_EVERY_S", 0.0)
+    saved = []
+
+    def note(now):
+        saved.append((now.step, (tmp_path / "network.checkpoint.npz").exists()))
+
+    fit(TASK, Numbers(), Numbers(), config(epochs=1), tmp_path / "network.checkpoint.npz", note)
+    assert saved == [(1, False), (2, True), (3, True)]
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    network, epochs, _ = run(tmp_path)
+    again, epochs_again, told = run(tmp_path)
+    assert not told
+    assert epochs_again == epochs
+    for name, weights in network.weights.items():
+        np.testing.assert_array_equal(again.weights[name], weights)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    run(tmp_path, epochs=1)
+    file = tmp_path / "network.checkpoint.npz"
+    other = Task("network", UNetConfig(filters=3, filters_rate=1.0, max_stride=4, output_stride=2), 1)
+    with pytest.raises(TrainingInputError) as caught:
+        fit(other, Numbers(), Numbers(), config(), file)
+    assert str(caught.value).startswith(
+        f"{file}: expected a checkpoint of this network, got one that does not fit it ("
+    )
+
+
+def test_a_loss_that_explodes_is_said_to(tmp_path):
+    with pytest.raises(TrainingInputError) as caught:
+        run(tmp_path, Numbers(target=1e38))
+    assert str(caught.value).startswith("network: expected a loss that falls, got ")
+    assert str(caught.value).endswith(" in epoch 1; make fit.learning_rate smaller")
+
+
+def epochs_with(*better):
+    return [Epoch("network", k, 9, 1.0, 1.0, 1.0, 1.0, best) for k, best in enumerate(better, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "step", "epochs", "expected"),
+    [
+        ({}, 0, [], 1.0),
+        ({}, 6, [], 0.5),
+        ({}, 9, [], 0.5 * (1 + math.cos(math.pi * 0.75))),
+        ({"warm_up_steps": 4}, 0, [], 0.25),
+        ({"schedule": "plateau"}, 9, epochs_with(True, True), 1.0),
+        ({"schedule": "plateau", "drop_after": 2}, 9, epochs_with(True, False), 1.0),
+        ({"schedule": "plateau", "drop_after": 2}, 9, epochs_with(True, False, False), 0.5),
+        ({"schedule": "plateau", "drop_after": 2}, 9, epochs_with(True, False, False, False, False), 0.25),
+        ({"schedule": "plateau", "drop_after": 2}, 9, epochs_with(True, False, False, True, False), 0.5),
+    ],
+)
+def test_the_rate_warms_up_and_falls(changes, step, epochs, expected):
+    assert learning_rate(config(learning_rate=1.0, **changes), step, epochs) == pytest.approx(expected)

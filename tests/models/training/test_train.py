@@ -1,126 +1,93 @@
-"""From a label file to a model folder in some seconds: simulated animals, and an accuracy that must be met."""
+"""What stops a training before it costs time."""
 
-import json
+import shutil
 
 import pytest
 
 from models.errors import TrainingInputError
-from models.exported import ExportedModel, ExportedOptions
 from models.training.train import train
 
 sleap_io = pytest.importorskip("sleap_io", reason="needs the extra train")
-make = pytest.importorskip("benchmarks.make_sim_labels", reason="needs the checkout on the path")
+pytest.importorskip("tensorflow", reason="needs the extra train")
 
 CONFIG = """
+type = "centroid"
 [data]
-labels = "sim.slp"
-held_out = [100, 119]
+labels = "labels.slp"
 block_frames = 10
-
 [detector]
-input_scale = 0.5
-filters = 8
-max_stride = 16
-output_stride = 4
+filters = 4
 stem_stride = 4
-sigma_cells = 1.5
-epochs = 4
-
-[instance]
-anchor = "thorax"
-crop_size_px = 96
-filters = 16
-max_stride = 16
-output_stride = 4
-stem_stride = 4
-epochs = 8
-
-[augment]
-rotation_deg = 180
-mirror = true
-
-[fit]
-seed = 3
-batch_size = 16
-learning_rate = 3e-3
-steps_per_epoch = 40
+fit = { epochs = 1, steps_per_epoch = 1 }
 """
 
 
 @pytest.fixture
-def folder(tmp_path):
-    truth = make.write_video(tmp_path / "sim.mkv", make.labelled_frames(120, 0))
-    make.write_labels(tmp_path / "sim.slp", "sim.mkv", truth)
+def folder(film, tmp_path):
+    for name in ("film.mkv", "labels.slp"):
+        shutil.copyfile(film(2) / name, tmp_path / name)
     (tmp_path / "train.toml").write_text(CONFIG)
     return tmp_path
 
 
-def test_a_trained_model_finds_animals_that_it_never_saw(folder):
-    pytest.importorskip("tensorflow", reason="needs the extra train")
-    epochs = []
-    out = train(folder / "train.toml", folder / "model", epochs.append)
-
-    assert [(e.network, e.number, e.of) for e in epochs] == [
-        *(("detector", k, 4) for k in range(1, 5)),
-        *(("instances", k, 8) for k in range(1, 9)),
-    ]
-    written = {path.name for path in out.iterdir()}
-    assert written == {
-        "model.json",
-        "detector.onnx",
-        "instances.onnx",
-        "train.toml",
-        "training.json",
-        "evaluation.json",
-        "detector.npz",
-        "instances.npz",
-    }
-    assert [e["validation_loss"] for e in json.loads((out / "training.json").read_text())] == [
-        e.validation_loss for e in epochs
-    ]
-    evaluation = json.loads((out / "evaluation.json").read_text())
-    assert evaluation["frames"] == 20
-    assert evaluation["animals_missed"] + evaluation["extra_instances"] <= 4
-    for node in ("head", "thorax", "abdomen"):
-        # A target or a decoder that is off by half a cell is off by 2 px.
-        assert evaluation["nodes"][node]["median_px"] < 2.0, evaluation
-    model = ExportedModel(ExportedOptions(path=out))
-    assert model.skeleton.nodes == ("head", "thorax", "abdomen", "wingL", "wingR")
-    assert model.skeleton.symmetries == ((3, 4),)
-    assert model.spec.provenance["seed"] == 3
-
-
-def test_a_mirror_must_know_left_from_right(folder):
-    labels = sleap_io.load_slp(str(folder / "sim.slp"), open_videos=False)
-    labels.skeletons[0].symmetries = []
-    labels.save(str(folder / "sim.slp"), embed=False, verbose=False)
-    path = folder / "train.toml"
+def refusal(folder, **options):
     with pytest.raises(TrainingInputError) as caught:
-        train(path, folder / "model")
-    assert str(caught.value) == (
-        f"{path}: $.augment.mirror: expected left-right pairs in the labels or in $.augment.symmetries, got none"
+        train(folder / "train.toml", folder / "model", **options)
+    return str(caught.value)
+
+
+def test_a_video_that_is_shorter_than_the_labels(folder):
+    video = folder / "film.mkv"
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    assert refusal(folder).startswith(f"{video}: expected ")
+
+
+def test_a_video_that_the_labels_do_not_lie_in(folder):
+    move_labels(folder / "labels.slp", 500)
+    assert refusal(folder) == (
+        f"{folder / 'film.mkv'}: expected images that the labels lie in, got 136×120 px and 1600 of 1600 labels "
+        "outside; is it their video?"
     )
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            'anchor = "thorax"',
-            'anchor = "tail"',
-            "$.instance.anchor: expected a node of the labels (head, thorax, abdomen, wingL, wingR), got 'tail'",
-        ),
-        (
-            "mirror = true",
-            'symmetries = [["wingL", "wing"]]',
-            "$.augment.symmetries[0][1]: expected a node of the labels (head, thorax, abdomen, wingL, wingR), "
-            "got 'wing'",
-        ),
-    ],
-)
-def test_nodes_that_the_labels_do_not_have_are_named(folder, old, new, message):
-    path = folder / "train.toml"
-    path.write_text(CONFIG.replace(old, new))
-    with pytest.raises(TrainingInputError) as caught:
-        train(path, folder / "model")
-    assert str(caught.value) == f"{path}: {message}"
+def move_labels(path, by_px):
+    labels = sleap_io.load_slp(str(path), open_videos=False)
+    for frame in labels.labeled_frames:
+        for instance in frame.instances:
+            instance.points["xy"] += by_px
+    labels.save(str(path), embed=False, verbose=False)
+
+
+def test_stopping_while_the_video_is_read(folder):
+    with pytest.raises(KeyboardInterrupt):
+        train(folder / "train.toml", folder / "model", stop=lambda: True)
+
+
+def test_a_folder_with_another_model_is_left_alone(folder):
+    out = folder / "model"
+    out.mkdir()
+    (out / "model.json").write_text("{}")
+    (out / "notes.txt").write_text("mine")
+    assert refusal(folder) == (
+        f"{out}: expected a new folder, got one with model.json in it; go on with the training there with --resume, "
+        "or replace it with --overwrite"
+    )
+    train(folder / "train.toml", out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "model.json").read_text() != "{}"
+
+
+def test_other_settings_or_labels_are_not_gone_on_with(folder):
+    out = folder / "model"
+    train(folder / "train.toml", out)
+    (folder / "labels.slp").rename(folder / "moved.slp")
+    (folder / "train.toml").write_text(CONFIG.replace("labels.slp", "moved.slp"))
+    train(folder / "train.toml", out, resume=True)  # the same labels elsewhere
+    (folder / "train.toml").write_text(CONFIG.replace("labels.slp", "moved.slp").replace("epochs = 1", "epochs = 5"))
+    assert refusal(folder, resume=True) == (
+        f"{folder / 'train.toml'}: expected the settings that the training in {out} was begun with: "
+        "$.detector.fit.epochs = 1 (now 5); put them back, or start again with --overwrite"
+    )
+    (folder / "train.toml").write_text(CONFIG.replace("labels.slp", "moved.slp"))
+    move_labels(folder / "moved.slp", 1)
+    assert "$.labels_sha256 = " in refusal(folder, resume=True)

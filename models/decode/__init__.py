@@ -1,0 +1,1 @@
+"""What a model's graph cannot do itself: peaks into animals."""

@@ -1,0 +1,11 @@
+"""The command line: `poseloop`; a file for each group of commands."""
+
+from realtime.cli import evaluating, importing, sessions, tracking, training, verifying
+from realtime.cli.app import app
+
+__all__ = ["app", "evaluating", "importing", "main", "sessions", "tracking", "training", "verifying"]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

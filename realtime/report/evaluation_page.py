@@ -1,0 +1,175 @@
+"""The page of an evaluation: one self-contained HTML file, and the same numbers as JSON."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.evaluation import Evaluation
+from models.evaluation.accuracy import WITHIN_PX, NodeErrors
+from realtime.report.drawing import escape
+from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, time_plot
+from realtime.report.style import STYLE
+
+PAGE = "evaluation.html"
+NUMBERS = "evaluation.json"
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write `evaluation.html` and `evaluation.json` into a folder, made if need be, and return the page's path.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NUMBERS).write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8")
+    page = folder / PAGE
+    page.write_text(_page(evaluation), encoding="utf-8")
+    return page
+
+
+def _page(evaluation: Evaluation) -> str:
+    name = escape(Path(evaluation.predicted).name)
+    sections = (
+        _header(evaluation),
+        _section("How near", pck_plot(evaluation), error_plot(evaluation), _node_table(evaluation)),
+        _section("In which direction", bias_plot(evaluation), _BIAS_NOTE),
+        _section("When", time_plot(evaluation)),
+        _identity(evaluation),
+        _sleap(evaluation),
+        _method(evaluation),
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # The page shows names from label files: whatever they contain, nothing is fetched and nothing runs.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{name} – poseloop evaluation</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+_SLEAP_ROWS = (
+    ("mean average precision on OKS (mAP)", "oks_voc.mAP"),
+    ("mean average recall on OKS (mAR)", "oks_voc.mAR"),
+    ("mean average precision on PCK", "pck_voc.mAP"),
+    ("mean average recall on PCK", "pck_voc.mAR"),
+    ("mean OKS of the pairs", "oks.mOKS"),
+    ("mean PCK of 1 to 10 px", "pck.mPCK"),
+    ("visibility, precision", "vis.precision"),
+    ("visibility, recall", "vis.recall"),
+)
+_BIAS_NOTE = (
+    '<p class="note">Left: nodes of found animals, thinned out, the farthest left out. Right: the median of every node '
+    "with its 95 % confidence interval, which takes frames for independent and is too narrow where they are not. A "
+    "median that is the same for all nodes points at a shifted coordinate convention, not at a bad model.</p>"
+)
+
+
+def _header(evaluation: Evaluation) -> str:
+    found, errors, sleap = evaluation.detection, evaluation.all_nodes, evaluation.sleap
+    notes = "".join(f'<p class="warning">{escape(note)}</p>' for note in evaluation.pairs.notes)
+    tiles = (
+        _tile(f"{found.recall:.2%}", "animals found", f"{found.missed:,} of {found.animals:,} missed"),
+        _tile(f"{found.extra:,}", "extra predictions", "that are no animal", alarm=found.extra > 0),
+        _tile(f"{found.frames_complete / found.frames:.2%}", "frames complete", "all found, none extra"),
+        _tile(f"{_px(errors.percentiles_px[0])}<small> px</small>", "median error", f"95 %: {_p95(errors)} px"),
+        _tile(
+            f"{errors.bias_px[0]:+.2f}, {errors.bias_px[1]:+.2f}<small> px</small>" if errors.n else "–",
+            "median shift in x, y",
+            "predicted − true",
+        ),
+        _tile(f"{sleap['oks_voc.mAP']:.3f}", "SLEAP's mAP", "lenient: see below"),
+    )
+    return (
+        f"<header><p class='kicker'>poseloop evaluation</p><h1>{escape(Path(evaluation.predicted).name)}</h1>"
+        f"<p>against <b>{escape(Path(evaluation.truth).name)}</b> · <b>{found.frames:,}</b> frames, "
+        f"{evaluation.pairs.frame_ids[0]}–{evaluation.pairs.frame_ids[-1]} · <b>{found.animals:,}</b> animals</p>"
+        f'{notes}<div class="tiles">{"".join(tiles)}</div></header>'
+    )
+
+
+def _node_table(evaluation: Evaluation) -> str:
+    head = ("node", "n", "p50", "p90", "p95", "p99", *(f"< {limit} px" for limit in WITHIN_PX), "not reported")
+    rows = [
+        (
+            escape(node.name),
+            f"{node.n:,}",
+            *(_px(value) for value in node.percentiles_px),
+            *(_percent(share) for share in node.within),
+            _percent(1 - node.n / node.labelled) if node.labelled else "–",
+        )
+        for node in (evaluation.all_nodes, *evaluation.nodes)
+    ]
+    return _table(head, rows)
+
+
+def _identity(evaluation: Evaluation) -> str:
+    tracks = evaluation.identity
+    if tracks is None:
+        return _section("Identity", "<p>Not evaluated: the truth or the predictions have no tracks.</p>")
+    by_name = "–" if tracks.accuracy_by_name is None else _percent(tracks.accuracy_by_name)
+    head = ("right by name", "right, best names", "switches", "IDF1", "MOTA", "HOTA", "DetA", "AssA")
+    scores = (tracks.idf1, tracks.mota, tracks.hota, tracks.deta, tracks.assa)
+    cells = (by_name, _percent(tracks.accuracy), f"{tracks.switches:,}", *(_score(score) for score in scores))
+    return _section("Identity", _table(head, [cells], n_words=0))
+
+
+def _sleap(evaluation: Evaluation) -> str:
+    rows = [(title, _score(evaluation.sleap[name])) for title, name in _SLEAP_ROWS]
+    note = (
+        '<p class="note">The numbers that SLEAP itself would report, for comparison with published ones. They do not '
+        "count predictions that are no animal, nor frames without predictions.</p>"
+    )
+    return _section("SLEAP's metrics", _table(("metric", "value"), rows), note)
+
+
+def _method(evaluation: Evaluation) -> str:
+    options, pairs = evaluation.options, evaluation.pairs
+    offset = f" The truth was shifted by {options.offset_px:+g} px in x and y first." if options.offset_px else ""
+    return _section(
+        "How it was compared",
+        "<p>Frame by frame, predictions and animals were paired by optimal assignment on their mean distance over the "
+        f"nodes that both have; pairs farther apart than {evaluation.matches.gate_px:.1f} px do not count. The median "
+        f"size of the animals is {_px(pairs.size_px)} px. A frame of the truth that the predictions do not have is one "
+        f"in which every animal was missed ({evaluation.detection.frames_without_prediction:,} frames). OKS uses σ = "
+        f"{options.oks_sigma:g} for every node.{offset}</p>",
+    )
+
+
+def _px(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.2f} %"
+
+
+def _score(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def _p95(errors: NodeErrors) -> str:
+    return _px(errors.percentiles_px[2])
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{title}</h2>{''.join(parts)}</section>"
+
+
+def _tile(number: str, label: str, more: str, *, alarm: bool = False) -> str:
+    kind = "tile alarm" if alarm else "tile"
+    return f'<div class="{kind}"><b>{number}</b><span>{label}</span><span class="more">{more}</span></div>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, n_words: int = 1) -> str:
+    """Return a table whose first `n_words` columns are words and whose others are numbers; cells are HTML."""
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        return "".join(
+            f"<{tag}>{cell}</{tag}>" if column < n_words else f'<{tag} class="number">{cell}</{tag}>'
+            for column, cell in enumerate(cells)
+        )
+
+    body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
+    return f"<table><thead><tr>{row('th', head)}</tr></thead><tbody>{body}</tbody></table>"

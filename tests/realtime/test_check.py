@@ -1,0 +1,76 @@
+import pytest
+
+from realtime.check import check_rig
+
+RIG = """
+[camera]
+driver = "sim"
+width_px = 96
+height_px = 96
+body_px = 20.0
+[model]
+kind = "exported"
+path = "{model}"
+[animal]
+front = "head"
+back = "abdomen"
+centre = "thorax"
+"""
+LASER = """
+[rules.always]
+any_pair = ["a", "b"]
+when = "distance(a, b) > 0 px"
+when_unknown = "release"
+[triggers.laser]
+driver = "simulated"
+[stimuli.light]
+rule = "always"
+triggers = ["laser"]
+channel = 0
+duration_ms = 20
+"""
+
+
+@pytest.fixture
+def parity_of(tmp_path, spot_model):
+    """What `check` says of the parity of the small model in a rig."""
+
+    def look(more=""):
+        rig = tmp_path / "rig.toml"
+        rig.write_text(RIG.format(model=spot_model) + more)
+        return [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "parity"]
+
+    return look
+
+
+def test_an_equal_engine_is_found_equal(parity_of):
+    ((level, text),) = parity_of()
+    assert level == "ok"
+    assert text.startswith("6 points of 2 reference images: median offset ")
+    assert text.endswith(" px, p99 0.000 px, tolerance 0.1 px")
+
+
+def test_a_deviation_is_an_error_with_its_sentence(parity_of, spot_model, shift_weights):
+    shift_weights(spot_model)
+    ((level, text),) = parity_of()
+    assert level == "error"
+    assert text == (
+        f"{spot_model}: not armed: points lie 1.00 px to the left of the reference, all shifted alike: check that "
+        "these are its weights, and try another engine, as this one may resize or crop differently "
+        "(tolerance 0.1 px; all numbers: poseloop verify)"
+    )
+
+
+def test_a_missing_reference_is_an_error_only_where_outputs_depend_on_it(parity_of, spot_model, forget_reference):
+    forget_reference(spot_model)
+    assert parity_of() == [("warning", "not checked: the model's folder has no reference")]
+    ((level, text),) = parity_of(LASER)
+    assert level == "error"
+    assert text.startswith(f"{spot_model}: not armed: expected a reference (reference.npz)")
+
+
+def test_a_damaged_reference_is_an_error(parity_of, spot_model):
+    (spot_model / "reference.npz").write_bytes(b"")
+    ((level, text),) = parity_of()
+    assert level == "error"
+    assert text.startswith(f"{spot_model / 'reference.npz'}: expected SHA-256 ")
