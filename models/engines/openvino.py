@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.engines.checked import CheckedEngine, CheckedGraph
 from models.engines.options import EngineOptions
+from models.engines.signal_stack import signal_stack_kept
 from models.engines.signature import INPUT, Signature, TensorType
 from models.errors import ModelFailedError, ModelNotOpenError
 
@@ -68,7 +69,8 @@ class OpenVinoEngine(CheckedEngine):
                 model.reshape(shapes)
                 # Once compiled, an output has other names beside its own.
                 signature = _signature(model)
-                self._compiled[batch] = self._core.compile_model(model, _DEVICE, self._properties), signature
+                with signal_stack_kept():
+                    self._compiled[batch] = self._core.compile_model(model, _DEVICE, self._properties), signature
             except RuntimeError as error:
                 raise ModelNotOpenError(f"{self._path}: OpenVINO cannot load the graph: {_last_line(error)}") from error
         return self._compiled[batch]
@@ -86,6 +88,8 @@ class _OpenVinoGraph(CheckedGraph):
         super().__init__(path, image_shape)
         self._request = compiled.create_infer_request()
         self._image = np.zeros(image_shape, np.uint8)
+        # The request knows where the arrays lie, not who owns them: they must live as long as it does.
+        self._outputs = tuple(outputs.values())
         self._request.set_tensor(INPUT, openvino.Tensor(self._image, shared_memory=True))
         for name, array in outputs.items():
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
