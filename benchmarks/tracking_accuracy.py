@@ -28,7 +28,7 @@ def compare(session: Path, labels: Path, offset_px: float, nodes: Sequence[str],
     Args:
         session: A session folder.
         labels: A `.slp` file whose tracks are proof-read.
-        offset_px: Added to the labels' points; 0.5 for those of SLEAP's top-down models.
+        offset_px: Added to the labels' points, px.
         nodes: The nodes whose error is stated.
         first: Frame id to begin with.
     """
@@ -98,7 +98,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracking_accuracy", description=__doc__)
     parser.add_argument("session", type=Path, help="session folder")
     parser.add_argument("labels", type=Path, help=".slp file with proof-read tracks")
-    parser.add_argument("--offset-px", type=float, default=0.5, help="added to the labels (default: %(default)s)")
+    parser.add_argument("--offset-px", type=float, default=0.0, help="added to the labels (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="frame to begin with (default: %(default)s)")
     parser.add_argument("--nodes", default="head,thorax,abdomen,eyeL,eyeR", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
