@@ -149,11 +149,21 @@ def _show(out: Path, evaluation: dict[str, Any] | None, deviation: str) -> None:
             highlight=False,
         )
         console.print(_node_table(evaluation))
+        if silent := _not_learnt(evaluation):
+            complain(
+                f"{', '.join(silent)}: hardly ever reported, so the network has not learnt these maps; train longer, "
+                "with a lower learning_rate, or with another seed"
+            )
         if evaluation["identity"] is not None:
             console.print(f"identity right: {100 * evaluation['identity']['accuracy_by_name']:.1f} %", highlight=False)
     console.print(f"verified: {deviation or 'equal to its reference'}", highlight=False, markup=False)
     console.print(f"pictures: {out / 'training'}", highlight=False, soft_wrap=True)
     console.print(f"model: {out}", highlight=False, soft_wrap=True)
+
+
+def _not_learnt(evaluation: dict[str, Any]) -> list[str]:
+    """Return the nodes that the model leaves out in most animals that it finds."""
+    return [name for name, node in evaluation["nodes"].items() if (node["not_reported_fraction"] or 0) > 0.5]
 
 
 def _node_table(evaluation: dict[str, Any]) -> Table:

@@ -11,6 +11,8 @@ import av
 import numpy as np
 import pytest
 
+from realtime.cli.training import _not_learnt
+
 sleap_io = pytest.importorskip("sleap_io", reason="needs the extra train")
 pytest.importorskip("tensorflow", reason="needs the extra train")
 
@@ -157,3 +159,13 @@ def test_mistakes_are_named_before_anything_starts(folder):
         "stem_stride, sigma_cells, offsets, offsets_weight, shift_px, fit, input_scale, window_px, anchor",
     ]
     assert not (folder / "model").exists()
+
+
+def test_nodes_that_were_not_learnt_are_named():
+
+    nodes = {
+        "head": {"not_reported_fraction": 0.02},
+        "abdomen": {"not_reported_fraction": 1.0},
+        "wing": {"not_reported_fraction": None},
+    }
+    assert _not_learnt({"nodes": nodes}) == ["abdomen"]
