@@ -344,6 +344,8 @@ def test_when_the_video_cannot_grow_the_events_go_on(tmp_path, ring, start):
         put(ring, k)
         assert recorder.append(note(k))
         k += 1
+        # Not faster than the video is written, or the events reach the limit of a file before it.
+        wait_for(lambda most=k - 10: recorder.failed is not None or n_logged_frames(tmp_path) >= most)
     for later in range(k, k + 50):
         put(ring, later)
         assert recorder.append(note(later))
