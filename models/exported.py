@@ -1,6 +1,5 @@
 """ExportedModel: a model folder (`model.json` and its graph), run by an engine on every frame."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from models.engines.registry import open_engine
 from models.errors import ModelInputError, ModelNotOpenError
 from models.poses import Poses
 from models.skeleton import Skeleton
-from models.spec import SPEC_FILE, ModelSpec, sha256_of
+from models.spec import SPEC_FILE, ModelSpec, read_checked, sha256_of
 
 ZOO = Path(models.__file__).parent / "zoo"
 ZOO_PREFIX = "zoo:"
@@ -59,8 +58,8 @@ class ExportedModel(PoseModel):
         self._skeleton = self.spec.plan()
         self._shape = self.spec.image.shape
         self._reader = pose_reader(self.spec)
-        path, graph = self._read_graph()
-        self._engine = open_engine(graph, path, options)
+        graph = read_checked(self._folder, self.spec.graph, "the graph")
+        self._engine = open_engine(graph, self._folder / self.spec.graph.file, options)
         self._bound: dict[int, _Bound] = {}
         self._bind(1)
 
@@ -175,21 +174,6 @@ class ExportedModel(PoseModel):
         outputs = {name: np.zeros((batch, *of.shape), of.dtype) for name, of in self.spec.outputs.items()}
         self._bound[batch] = _Bound(self._engine.bind((batch, *self._shape), outputs), outputs)
         return self._bound[batch]
-
-    def _read_graph(self) -> tuple[Path, bytes]:
-        entry = self.spec.graph
-        path = self._folder / entry.file
-        try:
-            graph = path.read_bytes()
-        except OSError as error:
-            raise ModelNotOpenError(f"{path}: {error.strerror}; {SPEC_FILE} names it as the graph") from error
-        actual = hashlib.sha256(graph).hexdigest()
-        if actual != entry.sha256:
-            raise ModelNotOpenError(
-                f"{path}: expected SHA-256 {entry.sha256} as {SPEC_FILE} says, got {actual}; "
-                f"the file was changed or damaged: export the model again"
-            )
-        return path, graph
 
 
 @dataclass(frozen=True, slots=True)

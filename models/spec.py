@@ -258,3 +258,28 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_checked(folder: Path, entry: GraphFile, role: str = "") -> bytes:
+    """Return the content of a file that `model.json` names; what is checked is what is returned.
+
+    Args:
+        folder: The model's folder.
+        entry: The file.
+        role: What `model.json` names it as; only for the message.
+
+    Raises:
+        ModelNotOpenError: It is not there, or is another file than `model.json` says.
+    """
+    path = folder / entry.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelNotOpenError(f"{path}: {error.strerror}; {SPEC_FILE} names it{role and f' as {role}'}") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != entry.sha256:
+        raise ModelNotOpenError(
+            f"{path}: expected SHA-256 {entry.sha256} as {SPEC_FILE} says, got {actual}; "
+            f"the file was changed or damaged: export the model again"
+        )
+    return content

@@ -22,7 +22,7 @@ from models.engines.options import EngineOptions
 from models.engines.registry import open_engine
 from models.errors import ModelInputError, ModelNotOpenError
 from models.export.builder import import_onnx
-from models.spec import REFERENCE_FILE, SPEC_FILE, GraphFile, ModelSpec, sha256_of
+from models.spec import REFERENCE_FILE, GraphFile, ModelSpec, read_checked, sha256_of
 
 IMAGES = "images"
 MAPS = "maps/"
@@ -94,17 +94,8 @@ def checked_file(folder: Path, entry: GraphFile) -> Path:
     Raises:
         ModelNotOpenError: It is not there, or is another file than `model.json` says.
     """
-    path = folder / entry.file
-    try:
-        actual = sha256_of(path)
-    except OSError as error:
-        raise ModelNotOpenError(f"{path}: {error.strerror}; {SPEC_FILE} names it") from error
-    if actual != entry.sha256:
-        raise ModelNotOpenError(
-            f"{path}: expected SHA-256 {entry.sha256} as {SPEC_FILE} says, got {actual}; "
-            f"the file was changed or damaged: export the model again"
-        )
-    return path
+    read_checked(folder, entry)
+    return folder / entry.file
 
 
 def _expected_shapes(path: Path, arrays: Mapping[str, NDArray[Any]], spec: ModelSpec) -> dict[str, tuple[int, ...]]:
@@ -149,8 +140,8 @@ def add_reference(folder: Path, images: NDArray[np.uint8] | None = None) -> Mode
         ModelNotInstalledError: The package `onnx` is missing.
     """
     spec = ModelSpec.load(folder)
-    path = checked_file(folder, spec.graph)
-    graph = path.read_bytes()
+    path = folder / spec.graph.file
+    graph = read_checked(folder, spec.graph)
     if images is None:
         images = synthetic_images(spec.image.shape)
     elif images.shape[1:] != spec.image.shape or images.dtype != np.uint8 or len(images) == 0:

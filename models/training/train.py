@@ -15,7 +15,7 @@ from models.export.export import Crops, WholeImage, export_model
 from models.export.reference import add_reference
 from models.exported import ExportedModel, ExportedOptions
 from models.network import Network
-from models.spec import sha256_of
+from models.spec import ModelSpec, sha256_of
 from models.training import folder as folders
 from models.training.backend import import_keras
 from models.training.config import (
@@ -81,9 +81,9 @@ def train(
     images = _read_images(dataset, stop)
     networks = _fit_all(plan, dataset, images, folder, report, stop)
     report("exporting")
-    _export(plan, networks, next(iter(images.values())).shape, out)
+    spec = _export(plan, networks, next(iter(images.values())).shape, out)
     shown = [frame for frame in dataset.validation if len(frame.points)]
-    add_reference(out, _reference_images(shown, images, out))
+    add_reference(out, _reference_images(shown, images, spec))
     report("evaluating")
     _draw_overlays(plan, shown, images, out)
     if len(dataset.held_out.frames):
@@ -140,7 +140,7 @@ def _read_images(dataset: Dataset, stop: Callable[[], bool]) -> Images:
     return images
 
 
-def _export(plan: Plan, networks: dict[Role, Network], video_shape: Sequence[int], out: Path) -> None:
+def _export(plan: Plan, networks: dict[Role, Network], video_shape: Sequence[int], out: Path) -> ModelSpec:
     config, export = plan.config, plan.config.export
     extra: dict[str, Any] = {}
     if isinstance(export, BottomUpExportConfig):
@@ -152,7 +152,7 @@ def _export(plan: Plan, networks: dict[Role, Network], video_shape: Sequence[int
     elif isinstance(export, BottomUpExportConfig):
         extra |= {"max_instances": export.max_instances}
     whole, crops = _parts(plan.tasks, networks)
-    export_model(
+    return export_model(
         out,
         config.type,
         skeleton=plan.skeleton,
@@ -192,12 +192,10 @@ def _provenance(config: AnyTraining) -> dict[str, Any]:
     }
 
 
-def _reference_images(frames: Sequence[LabelledFrame], images: Images, out: Path) -> NDArray[np.uint8] | None:
+def _reference_images(frames: Sequence[LabelledFrame], images: Images, spec: ModelSpec) -> NDArray[np.uint8] | None:
     """Return validation images if the model takes images of their size."""
     chosen = [images[frame.index] for frame in _spread(frames, _N_REFERENCE_IMAGES)]
-    with_model = ExportedModel(ExportedOptions(path=out))
-    fits = with_model.spec.image.shape == chosen[0].shape if chosen else False
-    with_model.close()
+    fits = bool(chosen) and spec.image.shape == chosen[0].shape
     return np.stack(chosen) if fits else None
 
 

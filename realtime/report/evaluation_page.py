@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from models.evaluation import Evaluation
 from models.evaluation.accuracy import WITHIN_PX, NodeErrors
 from realtime.report.drawing import escape
 from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, time_plot
-from realtime.report.style import STYLE
+from realtime.report.html import document, table, tile
 
 PAGE = "evaluation.html"
 NUMBERS = "evaluation.json"
@@ -29,7 +28,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def _page(evaluation: Evaluation) -> str:
-    name = escape(Path(evaluation.predicted).name)
     sections = (
         _header(evaluation),
         _section("How near", pck_plot(evaluation), error_plot(evaluation), _node_table(evaluation)),
@@ -39,14 +37,7 @@ def _page(evaluation: Evaluation) -> str:
         _sleap(evaluation),
         _method(evaluation),
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # The page shows names from label files: whatever they contain, nothing is fetched and nothing runs.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{name} – poseloop evaluation</title><style>{STYLE}</style></head>\n"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return document(f"{Path(evaluation.predicted).name} – poseloop evaluation", "".join(sections))
 
 
 _SLEAP_ROWS = (
@@ -70,16 +61,16 @@ def _header(evaluation: Evaluation) -> str:
     found, errors, sleap = evaluation.detection, evaluation.all_nodes, evaluation.sleap
     notes = "".join(f'<p class="warning">{escape(note)}</p>' for note in evaluation.pairs.notes)
     tiles = (
-        _tile(f"{found.recall:.2%}", "animals found", f"{found.missed:,} of {found.animals:,} missed"),
-        _tile(f"{found.extra:,}", "extra predictions", "that are no animal", alarm=found.extra > 0),
-        _tile(f"{found.frames_complete / found.frames:.2%}", "frames complete", "all found, none extra"),
-        _tile(f"{_px(errors.percentiles_px[0])}<small> px</small>", "median error", f"95 %: {_p95(errors)} px"),
-        _tile(
+        tile(f"{found.recall:.2%}", "animals found", f"{found.missed:,} of {found.animals:,} missed"),
+        tile(f"{found.extra:,}", "extra predictions", "that are no animal", alarm=found.extra > 0),
+        tile(f"{found.frames_complete / found.frames:.2%}", "frames complete", "all found, none extra"),
+        tile(f"{_px(errors.percentiles_px[0])}<small> px</small>", "median error", f"95 %: {_p95(errors)} px"),
+        tile(
             f"{errors.bias_px[0]:+.2f}, {errors.bias_px[1]:+.2f}<small> px</small>" if errors.n else "–",
             "median shift in x, y",
             "predicted − true",
         ),
-        _tile(f"{sleap['oks_voc.mAP']:.3f}", "SLEAP's mAP", "lenient: see below"),
+        tile(f"{sleap['oks_voc.mAP']:.3f}", "SLEAP's mAP", "lenient: see below"),
     )
     return (
         f"<header><p class='kicker'>poseloop evaluation</p><h1>{escape(Path(evaluation.predicted).name)}</h1>"
@@ -101,7 +92,7 @@ def _node_table(evaluation: Evaluation) -> str:
         )
         for node in (evaluation.all_nodes, *evaluation.nodes)
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _identity(evaluation: Evaluation) -> str:
@@ -112,7 +103,7 @@ def _identity(evaluation: Evaluation) -> str:
     head = ("right by name", "right, best names", "switches", "IDF1", "MOTA", "HOTA", "DetA", "AssA")
     scores = (tracks.idf1, tracks.mota, tracks.hota, tracks.deta, tracks.assa)
     cells = (by_name, _percent(tracks.accuracy), f"{tracks.switches:,}", *(_score(score) for score in scores))
-    return _section("Identity", _table(head, [cells], n_words=0))
+    return _section("Identity", table(head, [cells], n_words=0))
 
 
 def _sleap(evaluation: Evaluation) -> str:
@@ -121,7 +112,7 @@ def _sleap(evaluation: Evaluation) -> str:
         '<p class="note">The numbers that SLEAP itself would report, for comparison with published ones. They do not '
         "count predictions that are no animal, nor frames without predictions.</p>"
     )
-    return _section("SLEAP's metrics", _table(("metric", "value"), rows), note)
+    return _section("SLEAP's metrics", table(("metric", "value"), rows), note)
 
 
 def _method(evaluation: Evaluation) -> str:
@@ -155,21 +146,3 @@ def _p95(errors: NodeErrors) -> str:
 
 def _section(title: str, *parts: str) -> str:
     return f"<section><h2>{title}</h2>{''.join(parts)}</section>"
-
-
-def _tile(number: str, label: str, more: str, *, alarm: bool = False) -> str:
-    kind = "tile alarm" if alarm else "tile"
-    return f'<div class="{kind}"><b>{number}</b><span>{label}</span><span class="more">{more}</span></div>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, n_words: int = 1) -> str:
-    """Return a table whose first `n_words` columns are words and whose others are numbers; cells are HTML."""
-
-    def row(tag: str, cells: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}>{cell}</{tag}>" if column < n_words else f'<{tag} class="number">{cell}</{tag}>'
-            for column, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
-    return f"<table><thead><tr>{row('th', head)}</tr></thead><tbody>{body}</tbody></table>"

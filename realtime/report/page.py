@@ -8,9 +8,9 @@ from typing import Any
 from realtime.folder import REPORT, RIG
 from realtime.report.drawing import escape
 from realtime.report.gallery import Pictures, Shot, choose_shots, figure, session_pictures
+from realtime.report.html import document, table, tile
 from realtime.report.latency_plots import latency_over_time, survival_plot
 from realtime.report.session_data import SessionData, load_session
-from realtime.report.style import STYLE
 from realtime.report.summary import LATENCY_MEANING, PERCENTILES, format_ms, summarize
 from realtime.report.timeline import OUTCOMES, legend, timeline
 from realtime.report.values import value_plots
@@ -61,16 +61,7 @@ def _page(data: SessionData, shots: list[Shot], images: Pictures) -> str:
     if data.n_frames:
         sections += [_happened(data, numbers), _latency(data, numbers), _bouts(data, shots, images), _values(data)]
     sections += [_lost(numbers), _setup(data)]
-    name = escape(data.folder.resolve().name)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # The page shows names from rig files: whatever they contain, nothing is fetched and nothing runs.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src '
-        "'unsafe-inline'\">"
-        f"<title>{name} – poseloop</title><style>{STYLE}</style></head>\n"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return document(f"{data.folder.resolve().name} – poseloop", "".join(sections), pictures=True)
 
 
 def _header(data: SessionData, numbers: Mapping[str, Any]) -> str:
@@ -103,25 +94,18 @@ def _tiles(numbers: Mapping[str, Any]) -> list[str]:
     missed, deadline = numbers["deadline_misses"], numbers["deadline_ms"]
     lost = ", ".join(f"{count:,} {reason}" for reason, count in numbers["drops"].items()) or "of the camera's"
     return [
-        _tile(f"{numbers['n_frames']:,}", "frames processed", f"{_duration(numbers['seconds'])}, {rate}".strip(", ")),
-        _tile(f"{format_ms(path['p50'])}<small> ms</small>", f"frame available → {where}", f"median of {path['n']:,}"),
-        _tile(f"{format_ms(path['p99'])}<small> ms</small>", "99 % are faster", f"slowest {format_ms(path['max'])} ms"),
-        _tile(f"{sent:,}", "stimuli sent", f"of {asked:,} asked for"),
-        _tile(
+        tile(f"{numbers['n_frames']:,}", "frames processed", f"{_duration(numbers['seconds'])}, {rate}".strip(", ")),
+        tile(f"{format_ms(path['p50'])}<small> ms</small>", f"frame available → {where}", f"median of {path['n']:,}"),
+        tile(f"{format_ms(path['p99'])}<small> ms</small>", "99 % are faster", f"slowest {format_ms(path['max'])} ms"),
+        tile(f"{sent:,}", "stimuli sent", f"of {asked:,} asked for"),
+        tile(
             "–" if missed is None else f"{missed:,}",
             "frames past the deadline",
             "" if deadline is None else f"of {deadline:g} ms",
             alarm=bool(missed),
         ),
-        _tile(f"{sum(numbers['drops'].values()):,}", "frames not processed", lost, alarm=bool(numbers["drops"])),
+        tile(f"{sum(numbers['drops'].values()):,}", "frames not processed", escape(lost), alarm=bool(numbers["drops"])),
     ]
-
-
-def _tile(number: str, label: str, more: str, *, alarm: bool = False) -> str:
-    kind = "tile alarm" if alarm else "tile"
-    return (
-        f'<div class="{kind}"><b>{number}</b><span>{escape(label)}</span><span class="more">{escape(more)}</span></div>'
-    )
 
 
 def _happened(data: SessionData, numbers: Mapping[str, Any]) -> str:
@@ -140,7 +124,7 @@ def _happened(data: SessionData, numbers: Mapping[str, Any]) -> str:
     return (
         f"<section><h2>What happened</h2>{legend(data)}{timeline(data)}"
         + '<div class="columns">'
-        + _table(("rule", "times on", "on, s", "longest, s", "unknown, s"), rows)
+        + table(("rule", "times on", "on, s", "longest, s", "unknown, s"), rows)
         + _stimulus_table(numbers["stimuli"])
         + "</div>"
         + _held_back(data)
@@ -156,7 +140,7 @@ def _stimulus_table(stimuli: Mapping[str, Mapping[str, int]]) -> str:
         (escape(name), *[f"{counts[outcome]:,}" if outcome in counts else "–" for outcome in outcomes])
         for name, counts in stimuli.items()
     ]
-    return _table(("stimulus", *outcomes), rows)
+    return table(("stimulus", *outcomes), rows)
 
 
 def _held_back(data: SessionData) -> str:
@@ -171,7 +155,7 @@ def _held_back(data: SessionData) -> str:
         (escape(stimulus), escape(outcome), f"{len(cases):,}", f"{cases[0][0]:.2f}", escape(cases[0][1]))
         for (stimulus, outcome), cases in told.items()
     ]
-    return "<h3>Why stimuli were not sent</h3>" + _table(
+    return "<h3>Why stimuli were not sent</h3>" + table(
         ("stimulus", "outcome", "times", "first at, s", "reason of the first"), rows, n_words=2, last_is_text=True
     )
 
@@ -191,12 +175,12 @@ def _latency(data: SessionData, numbers: Mapping[str, Any]) -> str:
     if acknowledged:
         answer = (
             "<h3>Until the device answered, ms</h3>"
-            + _table(("trigger", "from → to", *columns), acknowledged, n_words=2)
+            + table(("trigger", "from → to", *columns), acknowledged, n_words=2)
             + f'<p class="note">{_ACKNOWLEDGED}</p>'
         )
     return (
         "<section><h2>How fast</h2>"
-        + _table(("latency, ms", "from → to", *columns), rows, n_words=2)
+        + table(("latency, ms", "from → to", *columns), rows, n_words=2)
         + f'<p class="note">{_INCLUDED}</p>{survival_plot(data)}<h3>Over the session</h3>{latency_over_time(data)}'
         + answer
         + "</section>"
@@ -244,7 +228,7 @@ def _expression(data: SessionData, rule: str) -> str:
 
 def _lost(numbers: Mapping[str, Any]) -> str:
     lost = numbers["drops"]
-    body = _table(("reason", "frames"), [(escape(reason), f"{count:,}") for reason, count in lost.items()])
+    body = table(("reason", "frames"), [(escape(reason), f"{count:,}") for reason, count in lost.items()])
     if not lost:
         body = "<p>None was counted.</p>"
     body += f"<p>{numbers['missing_frame_ids']:,} frame ids are missing between the first and the last one.</p>"
@@ -270,7 +254,7 @@ def _setup(data: SessionData) -> str:
     if rig.exists():
         shown = escape(rig.read_text(encoding="utf-8", errors="replace"))
         source = f"<details><summary>The rig file</summary><pre>{shown}</pre></details>"
-    return f'<section class="setup"><h2>Set-up</h2>{_table(("part", "what it was"), rows, n_words=2)}{source}</section>'
+    return f'<section class="setup"><h2>Set-up</h2>{table(("part", "what it was"), rows, n_words=2)}{source}</section>'
 
 
 def _facts(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -298,19 +282,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s"
-
-
-def _table(
-    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, n_words: int = 1, last_is_text: bool = False
-) -> str:
-    """Return a table whose first `n_words` columns are words and whose others are numbers; cells are HTML."""
-
-    def row(tag: str, cells: tuple[str, ...]) -> str:
-        words = [column < n_words or (last_is_text and column == len(cells) - 1) for column in range(len(cells))]
-        return "".join(
-            f"<{tag}>{cell}</{tag}>" if word else f'<{tag} class="number">{cell}</{tag}>'
-            for cell, word in zip(cells, words, strict=True)
-        )
-
-    body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
-    return f"<table><thead><tr>{row('th', head)}</tr></thead><tbody>{body}</tbody></table>"
