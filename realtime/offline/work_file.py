@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from realtime.offline.errors import OfflineInputError, OtherJobError, WorkFileError
+from realtime.recording.framing import RECORD_HEADER, append_whole, framed
 from realtime.recording.records import PosesRecord
 
 MAGIC = b"POSEWORK"
@@ -26,7 +27,6 @@ VERSION = 1
 SYNC_EVERY_S = 2.0
 
 _FILE_HEADER = MAGIC + struct.pack("<I", VERSION)
-_RECORD_HEADER = struct.Struct("<II")
 
 Job = Mapping[str, str | int | None]
 """What decides over the poses, in a person's words: `video`, `model`, `frames`, … → value."""
@@ -101,7 +101,7 @@ class WorkFile:
         Raises:
             WorkFileError: The disk is full or failed; the file ends with the batch before.
         """
-        self._write(_record(msgspec.msgpack.encode(batch)))
+        self._write(framed(msgspec.msgpack.encode(batch)))
         self.next_index = batch.frames[-1].index + 1
         if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
             self.sync()
@@ -185,22 +185,12 @@ class WorkFile:
     def _begin(self, job: Job) -> None:
         os.ftruncate(self._file, 0)
         self._n_bytes = 0
-        self._write(_FILE_HEADER + _record(msgspec.msgpack.encode(job)))
+        self._write(_FILE_HEADER + framed(msgspec.msgpack.encode(job)))
 
     def _write(self, data: bytes) -> None:
-        try:
-            n_written = os.write(self._file, data)
-            why = "" if n_written == len(data) else f"only {n_written} of {len(data)} bytes fitted"
-        except OSError as error:
-            why = error.strerror or str(error)
-        if why:
-            os.ftruncate(self._file, self._n_bytes)
+        if why := append_whole(self._file, data, self._n_bytes):
             raise WorkFileError(f"{self.path}: cannot write: {why}; what was found before is kept")
         self._n_bytes += len(data)
-
-
-def _record(payload: bytes) -> bytes:
-    return _RECORD_HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def _payloads(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -209,8 +199,8 @@ def _payloads(path: Path) -> Iterator[tuple[int, bytes]]:
         size = os.fstat(file.fileno()).st_size
         if file.read(len(_FILE_HEADER)) != _FILE_HEADER:
             return
-        while len(header := file.read(_RECORD_HEADER.size)) == _RECORD_HEADER.size:
-            length, checksum = _RECORD_HEADER.unpack(header)
+        while len(header := file.read(RECORD_HEADER.size)) == RECORD_HEADER.size:
+            length, checksum = RECORD_HEADER.unpack(header)
             if not 1 <= length <= size - file.tell():  # a length of 0: zeros, as a power cut may leave them
                 return
             payload = file.read(length)

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from realtime.recording.errors import LogReadError, LogWriteError
+from realtime.recording.framing import RECORD_HEADER, append_whole, framed
 from realtime.recording.records import Record
 
 MAGIC = b"POSELOOP"
@@ -25,7 +26,6 @@ VERSION = 1
 MAX_PAYLOAD_BYTES = 1 << 20
 
 _FILE_HEADER = MAGIC + struct.pack("<I", VERSION)
-_RECORD_HEADER = struct.Struct("<II")
 
 
 class LogWriter:
@@ -68,7 +68,7 @@ class LogWriter:
         """
         if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
             raise ValueError(f"event log: expected a payload of 1 to {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}")
-        self._write(_RECORD_HEADER.pack(len(payload), zlib.crc32(payload)) + payload, f"record {self.n_records}")
+        self._write(framed(payload), f"record {self.n_records}")
         self.n_records += 1
 
     def sync(self) -> None:
@@ -89,13 +89,7 @@ class LogWriter:
             self._file = -1
 
     def _write(self, data: bytes, what: str) -> None:
-        try:
-            n_written = os.write(self._file, data)
-            why = f"only {n_written} of {len(data)} bytes fitted" if n_written < len(data) else ""
-        except OSError as error:
-            why = error.strerror or str(error)
-        if why:
-            os.ftruncate(self._file, self.n_bytes)
+        if why := append_whole(self._file, data, self.n_bytes):
             raise LogWriteError(f"{self._path}: could not write {what} at byte {self.n_bytes}: {why}")
         self.n_bytes += len(data)
 
@@ -142,7 +136,7 @@ def read_log(path: Path) -> Generator[Record, None, LogReport]:
                         f"{path}: record {n_records} at byte {offset} is not understood: {error}", offset, n_records
                     ) from error
                 yield record
-                offset += _RECORD_HEADER.size + len(payload)
+                offset += RECORD_HEADER.size + len(payload)
                 n_records += 1
             if (following := _next_record(data, offset)) is not None:
                 raise LogReadError(
@@ -177,10 +171,10 @@ def _check_file_header(path: Path, header: bytes) -> None:
 
 def _payload_at(data: mmap.mmap, offset: int) -> bytes | None:
     """Return the payload of the record that begins at `offset`, or None if there is no whole one."""
-    begin = offset + _RECORD_HEADER.size
+    begin = offset + RECORD_HEADER.size
     if begin > len(data):
         return None
-    length, checksum = _RECORD_HEADER.unpack_from(data, offset)
+    length, checksum = RECORD_HEADER.unpack_from(data, offset)
     if not 1 <= length <= min(MAX_PAYLOAD_BYTES, len(data) - begin):
         return None
     payload = data[begin : begin + length]
