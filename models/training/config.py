@@ -103,7 +103,7 @@ class FitConfig(Section):
 
     Attributes:
         seed: Seed of the weights, the order and the augmentation.
-        epochs: Most epochs.
+        epochs: Most epochs; 0 keeps the weights that `start_from` gives.
         steps_per_epoch: Batches in one epoch.
         batch_size: Samples in one batch: whole images, windows or crops.
         learning_rate: Adam's rate after the warm-up.
@@ -119,7 +119,7 @@ class FitConfig(Section):
     """
 
     seed: int = Field(0, ge=0)
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=0)
     steps_per_epoch: int = Field(100, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -340,9 +340,12 @@ class TrainingConfig(Section):
 
     Attributes:
         profile: Sizes for keys of the network sections that are not given; see `models.training.profiles`.
+        start_from: A model folder or `zoo:NAME` whose networks the training goes on from, which takes fewer labels and
+            epochs than to begin anew; the networks must have its sizes. See `models.training.starting`.
     """
 
     profile: Profile | None = None
+    start_from: Annotated[Path | None, Field(strict=False)] = None
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     fit: FitConfig = FitConfig()

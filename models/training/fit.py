@@ -7,11 +7,12 @@ would have drawn.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from models.training.config import FitConfig, Role
 from models.training.losses import losses
 from models.training.samples import Batch, Samples
 from models.training.tasks import Task
+
+Weights = Mapping[str, NDArray[np.float32]]
 
 _CHECKPOINT_EVERY_S = 45.0
 _BATCHES_AHEAD = 2
@@ -92,6 +95,7 @@ def fit(
     checkpoint: Path,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    weights: Weights = MappingProxyType({}),
 ) -> tuple[Network, list[Epoch]]:
     """Fit a network's weights.
 
@@ -103,22 +107,32 @@ def fit(
         checkpoint: Where the state is kept; if the file is there, the training goes on from it.
         report: Called after every step.
         stop: Asked after every step whether to stop.
+        weights: What the network starts from, as `Network.weights`; what is not in it starts at random.
 
     Returns:
         The network with the best weights, and every epoch.
 
     Raises:
         KeyboardInterrupt: `stop` said so; the checkpoint holds everything.
-        TrainingInputError: The checkpoint is damaged or of another network.
+        TrainingInputError: The checkpoint is damaged or of another network, or nothing is to be learnt although the
+            network does not start from trained weights.
     """
-    fitting = _Fitting(task, training, validation, config, checkpoint)
+    fitting = _Fitting(task, training, validation, config, checkpoint, weights)
     while not fitting.done:
         fitting.one_epoch(report, stop)
     return fitting.best, fitting.state.epochs
 
 
 class _Fitting:
-    def __init__(self, task: Task, training: Samples, validation: Samples, config: FitConfig, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        task: Task,
+        training: Samples,
+        validation: Samples,
+        config: FitConfig,
+        checkpoint: Path,
+        weights: Weights,
+    ) -> None:
         keras = import_keras()
         keras.utils.set_random_seed(config.seed)
         self.state = _State()
@@ -126,7 +140,12 @@ class _Fitting:
         self._config = config
         self._training = training
         self._checkpoint = checkpoint
-        self._network = task.network()
+        self._network = replace(task.network(), weights=weights)
+        if not config.epochs and (unknown := _without_weights(self._network)):
+            raise TrainingInputError(
+                f"{task.role}: epochs = 0: expected a model to start from that has all of its layers, got none for "
+                f"{', '.join(unknown)}; let it learn, or see start_from"
+            )
         self._validation = validation
         _, height, width, _ = self._validation_batch(0)[0].shape
         self._model = to_keras(self._network, height, width, config.precision)
@@ -295,6 +314,12 @@ def learning_rate(config: FitConfig, step: int, epochs: list[Epoch]) -> float:
         if since == config.drop_after:
             drops, since = drops + 1, 0
     return float(config.learning_rate * warm * config.drop_factor**drops)
+
+
+def _without_weights(network: Network) -> list[str]:
+    """Return the layers that need weights and have none."""
+    weighted = [layer.name for layer in network.layers if layer.op in ("conv", "dense")]
+    return [name for name in weighted if f"{name}/kernel" not in network.weights]
 
 
 def _since_best(epochs: list[Epoch]) -> int:

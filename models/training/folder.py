@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import TrainingInputError
-from models.spec import GRAPH_FILE, REFERENCE_FILE, SPEC_FILE, sha256_of
+from models.exported import model_folder
+from models.spec import GRAPH_FILE, REFERENCE_FILE, SPEC_FILE, ModelSpec, sha256_of
 from models.training.config import AnyTraining, Role
 
 TRAINING = "training"
@@ -58,10 +59,19 @@ def checkpoint_of(folder: Path, role: Role) -> Path:
     return folder / f"{role}.checkpoint.npz"
 
 
+def start_of(config: AnyTraining) -> dict[str, str]:
+    """Return the model that the training starts from: its name and the SHA-256 of its graph; empty for none."""
+    if config.start_from is None:
+        return {}
+    spec = ModelSpec.load(model_folder(config.start_from))
+    return {"model": config.start_from.name, "graph_sha256": spec.graph.sha256}
+
+
 def _settings(config: AnyTraining) -> dict[str, Any]:
     """Return what a training depends on; where the files lie is none of it, nor is what only the export asks for."""
-    said = config.model_dump(mode="json", exclude={"export": True, "data": {"labels", "video"}})
-    return {**said, "labels_sha256": sha256_of(config.data.labels)}
+    said = config.model_dump(mode="json", exclude={"export": True, "start_from": True, "data": {"labels", "video"}})
+    start = {"start": start_of(config)} if config.start_from else {}
+    return {**said, "labels_sha256": sha256_of(config.data.labels), **start}
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path, out: Path) -> None:

@@ -38,7 +38,8 @@ def load_config(path: Path) -> AnyTraining:
             "video": None if config.data.video is None else path.parent / config.data.video,
         }
     )
-    return config.model_copy(update={"data": data})
+    start_from = None if config.start_from is None else path.parent / config.start_from
+    return config.model_copy(update={"data": data, "start_from": start_from})
 
 
 def _with_profile(document: dict[str, Any], type_: str) -> dict[str, Any]:

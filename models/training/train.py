@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ from models.training.config import (
 )
 from models.training.data import Dataset, LabelledFrame, read_dataset
 from models.training.evaluation import evaluate_held_out
-from models.training.fit import Epoch, Progress, fit
+from models.training.fit import Epoch, Progress, Weights, fit
 from models.training.loading import load_config
 from models.training.pictures import loss_svg, overlay
 from models.training.samples import Images, centres, samples_for
+from models.training.starting import read_start, starting_weights
 from models.training.tasks import Plan, Task, make_plan
 from models.training.video import stream_frames
 
@@ -75,11 +76,12 @@ def train(
     config = load_config(config_path)
     dataset = read_dataset(config.data)
     plan = make_plan(config, dataset, config_path)
+    weights = _weights_to_start_from(plan)
     import_keras()
     folder = folders.prepare(out, config, config_path, resume=resume, overwrite=overwrite)
     report("reading the video")
     images = _read_images(dataset, stop)
-    networks = _fit_all(plan, dataset, images, folder, report, stop)
+    networks = _fit_all(plan, weights, dataset, images, folder, report, stop)
     report("exporting")
     spec = _export(plan, networks, next(iter(images.values())).shape, out)
     shown = [frame for frame in dataset.validation if len(frame.points)]
@@ -91,8 +93,19 @@ def train(
     return out
 
 
+def _weights_to_start_from(plan: Plan) -> dict[Role, Weights]:
+    if plan.config.start_from is None:
+        return {}
+    start = read_start(plan.config.start_from)
+    return {
+        task.role: starting_weights(start, task.role, task.network(), plan.skeleton, plan.class_names)
+        for task in plan.tasks
+    }
+
+
 def _fit_all(
     plan: Plan,
+    weights: Mapping[Role, Weights],
     dataset: Dataset,
     images: Images,
     folder: Path,
@@ -112,7 +125,9 @@ def _fit_all(
             )
         settings = plan.config.fit.changed_by(task.config.fit)
         checkpoint = folders.checkpoint_of(folder, task.role)
-        networks[task.role], fitted = fit(task, training, validation, settings, checkpoint, report, stop)
+        networks[task.role], fitted = fit(
+            task, training, validation, settings, checkpoint, report, stop, weights.get(task.role, {})
+        )
         epochs += fitted
         _write_json(folder / folders.HISTORY_FILE, [dataclasses.asdict(epoch) for epoch in epochs])
         (folder / folders.LOSS_FILE).write_text(loss_svg(epochs), encoding="utf-8")
@@ -189,6 +204,7 @@ def _provenance(config: AnyTraining) -> dict[str, Any]:
         "profile": config.profile,
         "seed": config.fit.seed,
         "trained_with": f"Keras {keras.__version__}, {keras.backend.backend()}",
+        **({"started_from": folders.start_of(config)} if config.start_from else {}),
     }
 
 

@@ -44,7 +44,9 @@ WRONG = {
     ),
     "section of another type": (
         GOOD + "[network]\n",
-        ["$.network: expected no such key; known are profile, data, augment, fit, type, detector, instance, export"],
+        [
+            "$.network: expected no such key; known are profile, start_from, data, augment, fit, type, detector, instance, export"
+        ],
     ),
     "several mistakes": (
         'type = "top_down"\n[data]\nlabels = "a.slp"\n[instance]\nfilters = 0\n[export]\nmax_instances = 0\n',

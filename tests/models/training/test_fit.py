@@ -34,11 +34,11 @@ def config(**changes):
     return FitConfig(**{**base, **changes})
 
 
-def run(folder, training=None, validation=None, stop=lambda: False, **changes):
+def run(folder, training=None, validation=None, stop=lambda: False, weights=None, **changes):
     told = []
     file = folder / "network.checkpoint.npz"
     network, epochs = fit(
-        TASK, training or Numbers(), validation or Numbers(), config(**changes), file, told.append, stop
+        TASK, training or Numbers(), validation or Numbers(), config(**changes), file, told.append, stop, weights or {}
     )
     return network, epochs, told
 
@@ -70,6 +70,34 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     one, two = (run(tmp_path / name, seed=4)[0] for name in ("one", "two"))
     for name, weights in one.weights.items():
         np.testing.assert_allclose(two.weights[name], weights, atol=1e-5)
+
+
+def test_a_fit_goes_on_from_the_weights_that_it_is_given(tmp_path):
+    for name in ("one", "two", "new"):
+        (tmp_path / name).mkdir()
+    one, epochs, _ = run(tmp_path / "one")
+    two, further, _ = run(tmp_path / "two", weights=one.weights, learning_rate=1e-6)
+    assert further[0].validation_loss == pytest.approx(min(e.validation_loss for e in epochs), rel=1e-3)
+    for name, weights in one.weights.items():
+        np.testing.assert_allclose(two.weights[name], weights, atol=1e-3)
+
+
+def test_no_epochs_keep_the_weights_that_it_is_given(tmp_path):
+    weights = run(tmp_path)[0].weights
+    (tmp_path / "kept").mkdir()
+    kept, epochs, _ = run(tmp_path / "kept", weights=weights, epochs=0)
+    assert not epochs
+    assert kept.weights == weights
+
+
+def test_no_epochs_and_layers_without_weights_are_refused(tmp_path):
+    weights = {k: v for k, v in run(tmp_path)[0].weights.items() if not k.startswith("confmaps")}
+    with pytest.raises(TrainingInputError) as caught:
+        run(tmp_path, weights=weights, epochs=0)
+    assert str(caught.value) == (
+        "network: epochs = 0: expected a model to start from that has all of its layers, got none for confmaps; "
+        "let it learn, or see start_from"
+    )
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7, 12], ids=["in an epoch", "after one", "later", "after the last step"])

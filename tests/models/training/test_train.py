@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from models.errors import TrainingInputError
+from models.spec import ModelSpec
 from models.training.train import train
 
 sleap_io = pytest.importorskip("sleap_io", reason="needs the extra train")
@@ -91,3 +92,28 @@ def test_other_settings_or_labels_are_not_gone_on_with(folder):
     (folder / "train.toml").write_text(CONFIG.replace("labels.slp", "moved.slp"))
     move_labels(folder / "moved.slp", 1)
     assert "$.labels_sha256 = " in refusal(folder, resume=True)
+
+
+@pytest.fixture
+def trained_twice(folder):
+    """A model, and one that starts from it and learns nothing more."""
+    train(folder / "train.toml", folder / "first")
+    again = f'start_from = "first"\n{CONFIG.replace("epochs = 1", "epochs = 0")}'
+    (folder / "again.toml").write_text(again)
+    train(folder / "again.toml", folder / "second")
+    return folder
+
+
+def test_a_training_starts_from_a_model_beside_its_file_and_says_so(trained_twice):
+    first, second = (ModelSpec.load(trained_twice / name) for name in ("first", "second"))
+    assert second.graph == first.graph
+    assert second.provenance["started_from"] == {"model": "first", "graph_sha256": first.graph.sha256}
+    assert "started_from" not in first.provenance
+
+
+def test_a_training_from_another_model_is_not_gone_on_with(trained_twice):
+    train(trained_twice / "again.toml", trained_twice / "second", resume=True)
+    (trained_twice / "train.toml").write_text(f"{CONFIG}[fit]\nseed = 3\n")
+    train(trained_twice / "train.toml", trained_twice / "first", overwrite=True)
+    with pytest.raises(TrainingInputError, match=r"expected the settings that .* begun with: \$\.start\.graph_sha256"):
+        train(trained_twice / "again.toml", trained_twice / "second", resume=True)
