@@ -45,7 +45,8 @@ WRONG = {
     "section of another type": (
         GOOD + "[network]\n",
         [
-            "$.network: expected no such key; known are profile, start_from, data, augment, fit, type, detector, instance, export"
+            "$.network: expected no such key; known are profile, start_from, data, augment, fit, type, detector, "
+            "instance, export"
         ],
     ),
     "several mistakes": (
