@@ -37,8 +37,8 @@ def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
     n_nodes, n_classes = settings.n_nodes, settings.n_classes
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
-        floats=np.zeros(max_tracks * (2 * n_nodes + 4 + n_classes)),
-        integers=np.zeros(2 + 3 * max_tracks, dtype=np.int64),
+        floats=np.zeros(max_tracks * (2 * n_nodes + 6 + n_classes)),
+        integers=np.zeros(3 + 5 * max_tracks, dtype=np.int64),
         rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
 
@@ -99,31 +99,36 @@ def settings_in(values: NDArray[np.float64]) -> Settings:
         min_score=values[8],
         min_body_px=values[9],
         class_memory_s=values[10],
-        chance=values[11],
-        n_nodes=int(values[12]),
-        n_classes=int(values[13]),
+        confirm_s=values[11],
+        chance=values[12],
+        n_nodes=int(values[13]),
+        n_classes=int(values[14]),
     )
 
 
 @compiled
 def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: int, n_classes: int) -> TrackState:
     """Return the state that lies in two buffers, as views of them."""
-    tracks = integers[2:].reshape(3, -1)
+    tracks = integers[3:].reshape(5, -1)
     n = tracks.shape[1]
     velocity = n * 2 * n_nodes  # where it begins
     body_px = velocity + n * 2
     confidence = body_px + n
-    evidence = confidence + n
+    candidates = confidence + n
+    evidence = candidates + n * 2
     return TrackState(
-        counts=integers[:2],
+        counts=integers[:3],
         ids=tracks[0],
         last_seen_ns=tracks[1],
         class_ids=tracks[2],
         pose=floats[:velocity].reshape(n, n_nodes, 2),
         velocity=floats[velocity:body_px].reshape(n, 2),
         body_px=floats[body_px:confidence],
-        confidence=floats[confidence:evidence],
+        confidence=floats[confidence:candidates],
         evidence=floats[evidence:].reshape(n, n_classes),
+        candidate_xy=floats[candidates:evidence].reshape(n, 2),
+        candidate_first_ns=tracks[3],
+        candidate_last_ns=tracks[4],
     )
 
 

@@ -20,7 +20,7 @@ class TrackState(NamedTuple):
     """Fixed arrays with room for `max_tracks`; the first `counts[0]` rows live, in ascending order of `ids`.
 
     Attributes:
-        counts: `(2,)` living tracks, next id.
+        counts: `(3,)` living tracks, next id, candidates.
         ids: `(max_tracks,)`.
         last_seen_ns: `(max_tracks,)`.
         pose: `(max_tracks, n_nodes, 2)` px, as last seen, NaN = not seen then.
@@ -29,6 +29,9 @@ class TrackState(NamedTuple):
         confidence: `(max_tracks,)` 0–1, at the last sighting.
         evidence: `(max_tracks, n_classes)` summed log-probability of each class, NaN = never looked.
         class_ids: `(max_tracks,)` -1 = unknown.
+        candidate_xy: `(max_tracks, 2)` px, centres of detections that may become tracks; the first `counts[2]` count.
+        candidate_first_ns: `(max_tracks,)`.
+        candidate_last_ns: `(max_tracks,)`.
     """
 
     counts: NDArray[np.int64]
@@ -40,6 +43,9 @@ class TrackState(NamedTuple):
     confidence: NDArray[np.float64]
     evidence: NDArray[np.float64]
     class_ids: NDArray[np.int64]
+    candidate_xy: NDArray[np.float64]
+    candidate_first_ns: NDArray[np.int64]
+    candidate_last_ns: NDArray[np.int64]
 
 
 @compiled

@@ -37,6 +37,8 @@ class TrackerOptions(BaseModel):
         min_score: Instance score that a detection must have to start or re-take a track.
         min_body_px: Lower limit of the body length; what counts as one for a skeleton of a single node.
         class_memory_s: How long what an identity model saw of an animal is believed.
+        confirm_s: How long a detection without a track must be seen before it starts or re-takes one, so that single
+            false detections do not; 0 = at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -53,6 +55,7 @@ class TrackerOptions(BaseModel):
     min_score: float = Field(0.0, allow_inf_nan=False)
     min_body_px: float = Field(10.0, gt=0, allow_inf_nan=False)
     class_memory_s: float = Field(2.0, gt=0, allow_inf_nan=False)
+    confirm_s: float = Field(0.0, ge=0, le=60)
 
 
 class GreedyTracker:
@@ -77,6 +80,7 @@ class GreedyTracker:
             min_score=options.min_score,
             min_body_px=options.min_body_px,
             class_memory_s=options.class_memory_s,
+            confirm_s=options.confirm_s,
             chance=1.0 / max(options.max_tracks, 2),
             n_nodes=n_nodes,
             n_classes=len(class_names),
@@ -91,7 +95,7 @@ class GreedyTracker:
 
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
-        self._state.counts[:] = (0, 1)
+        self._state.counts[:] = (0, 1, 0)
 
     def warm_up(self) -> None:
         """Compile what `update` and `expected_xy` need, then forget every animal."""

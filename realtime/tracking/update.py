@@ -17,6 +17,7 @@ from realtime.tracking.identity import (
     kept_confidence,
     log_posterior,
 )
+from realtime.tracking.probation import confirmed
 from realtime.tracking.similarity import HIGHEST_COST, pair_cost
 from realtime.tracking.state import TrackState, expected_shift, follow, restart, retire, spawn, unseen_s
 
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     min_score: float
     min_body_px: float
     class_memory_s: float
+    confirm_s: float
     chance: float
     n_nodes: int
     n_classes: int
@@ -62,7 +64,16 @@ def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Sett
         _retire_lost(state, timestamp_ns, settings.lost_s)
     seen_as = np.full(state.ids.size, -1, dtype=np.int64)  # the detection of each track, -1 = not seen
     _match(state, detections, timestamp_ns, settings, seen_as)
-    newcomers = _newcomers(state, detections, seen_as, settings)
+    newcomers = confirmed(
+        state,
+        detections,
+        _newcomers(state, detections, seen_as, settings),
+        timestamp_ns,
+        settings.confirm_s,
+        settings.gate,
+        settings.gate_growth_per_s,
+        settings.min_body_px,
+    )
     n_spawned = min(newcomers.size, state.ids.size - state.counts[0])
     _spawn(state, detections, newcomers[:n_spawned], timestamp_ns, settings, seen_as)
     if settings.closed_population:
