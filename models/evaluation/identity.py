@@ -156,11 +156,21 @@ def _candidates(
 
 def _idf1(candidates: _Candidates, gate_px: float, n_truth: int, n_predicted: int) -> float:
     inside = candidates.distances < gate_px
-    if not inside.any():
+    return idf1_score(candidates.truth[inside], candidates.predicted[inside], n_truth, n_predicted)
+
+
+def idf1_score(truth: NDArray[np.int64], predicted: NDArray[np.int64], n_truth: int, n_predicted: int) -> float:
+    """Return IDF1, 0–1: with the best one-to-one choice of tracks, 2 · pairs of it / (animals + predictions).
+
+    Args:
+        truth: `(n,)` the animal's track of every pair of an animal and a prediction that can be it.
+        predicted: `(n,)` the prediction's track of each.
+        n_truth: Animals, paired or not.
+        n_predicted: Predictions, paired or not.
+    """
+    if not len(truth):
         return 0.0
-    rows, columns = (
-        np.unique(tracks[inside], return_inverse=True)[1] for tracks in (candidates.truth, candidates.predicted)
-    )
+    rows, columns = (np.unique(tracks, return_inverse=True)[1] for tracks in (truth, predicted))
     together = np.zeros((rows.max() + 1, columns.max() + 1), np.int64)
     np.add.at(together, (rows, columns), 1)
     n_right = together[linear_sum_assignment(-together)].sum()
