@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,8 +34,11 @@ from realtime.tracking import TrackerOptions
 if TYPE_CHECKING:
     from realtime.offline import Progress as Found
     from realtime.offline import TrackReport, TrackRequest, Unfinished
+    from realtime.tracking.sleap import SleapTrackerOptions
 
 LINE_EVERY_S = 10.0
+LIVE = "live"
+SLEAP: dict[str, Literal["simple", "flow"]] = {"sleap": "simple", "sleap-flow": "flow"}
 
 
 @app.command()
@@ -53,10 +56,16 @@ def track(
     ] = "-",
     batch: Annotated[int, typer.Option(min=1, max=256, help="Frames that go through the model together.")] = 8,
     tracker: Annotated[
-        Path | None, typer.Option(metavar="TOML", help="A file with a tracker section, as a rig file has.")
-    ] = None,
+        str,
+        typer.Option(
+            metavar="NAME|TOML",
+            help="live: that of a session. sleap: SLEAP's own, on the poses alone. sleap-flow: SLEAP's default, which "
+            "follows the picture too and decodes the video again. Or a file with a tracker section, as a rig file has.",
+        ),
+    ] = "live",
     max_animals: Annotated[
-        int | None, typer.Option(min=1, max=256, help="The tracker's max_tracks: how many animals there are at most.")
+        int | None,
+        typer.Option(min=1, max=256, help="The live tracker's max_tracks: how many animals there are at most."),
     ] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Poses without tracks.")] = False,
     engine: Engine = "onnxruntime",
@@ -117,12 +126,20 @@ class _TrackerFile(BaseModel):
     tracker: TrackerOptions
 
 
-def _tracker_options(file: Path | None, max_animals: int | None, *, no_tracking: bool) -> TrackerOptions | None:
+def _tracker_options(
+    name: str, max_animals: int | None, *, no_tracking: bool
+) -> "TrackerOptions | SleapTrackerOptions | None":
     if no_tracking:
-        if file is not None or max_animals is not None:
+        if name != LIVE or max_animals is not None:
             raise ValueError("expected --no-tracking or options of the tracker, got both")
         return None
-    options = TrackerOptions() if file is None else _read_tracker(file)
+    if name in SLEAP:
+        if max_animals is not None:
+            raise ValueError(f"--max-animals: expected the live tracker, got --tracker {name}, which has no limit")
+        from realtime.tracking.sleap import SleapTrackerOptions  # noqa: PLC0415 - needs SciPy, and only here
+
+        return SleapTrackerOptions(tracker=SLEAP[name])
+    options = TrackerOptions() if name == LIVE else _read_tracker(Path(name))
     if max_animals is None:
         return options
     return TrackerOptions.model_validate(options.model_dump() | {"max_tracks": max_animals})
@@ -132,7 +149,10 @@ def _read_tracker(file: Path) -> TrackerOptions:
     try:
         return _TrackerFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).tracker
     except OSError as error:
-        raise ValueError(f"{file}: cannot read the tracker's options: {error.strerror}") from error
+        names = ", ".join((LIVE, *SLEAP))
+        raise ValueError(
+            f"{file}: expected one of {names}, or a file with a tracker section: {error.strerror}"
+        ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{file}: not valid TOML: {error}") from error
     except ValidationError as error:
@@ -254,7 +274,7 @@ def _show(request: "TrackRequest", report: "TrackReport") -> None:
 
 
 def _doubts(request: "TrackRequest", report: "TrackReport") -> Iterator[str]:
-    if report.n_left_out and request.tracker is not None:
+    if report.n_left_out and isinstance(request.tracker, TrackerOptions):
         most = request.tracker.max_tracks
         yield (
             f"{report.n_left_out} instances belong to no track and are left out: doubles, or more animals than "

@@ -1,4 +1,4 @@
-"""Following: the live loop's tracker over what was found, frame by frame with the video's own times.
+"""Following: the live loop's tracker, or SLEAP's, over what was found, frame by frame with the video's own times.
 
 The tracker runs after the model has seen every frame, over the work file. So an interrupted job needs no tracker state
 to go on, and every pass over the same work file gives the same tracks.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.decode.identity import exclusive_classes
 from models.poses import Poses
+from realtime.offline.sleap_following import Kept, SleapFollower
 from realtime.offline.tracked import TrackedFrame
 from realtime.offline.work_file import FoundBatch, FoundFrame
 from realtime.recording.records import unpack_poses
@@ -71,20 +72,22 @@ class Survey:
 class Follower:
     """Says who is whom in the frames of a work file, as often as it is asked.
 
-    With a tracker, a name is a track's id, and only instances with a track are kept: the tracker has left out doubles
-    and what is more than there are animals. Without, every instance is kept; those of an identity model are named by
-    their class where it is theirs alone and no other is more probable, as in SLEAP.
+    With a tracker, a name is a track's id, and only instances with a track are kept: the live loop's has left out
+    doubles and what is more than there are animals, SLEAP's what shows too little. Without, every instance is kept;
+    those of an identity model are named by their class where it is theirs alone and no other is more probable, as in
+    SLEAP.
 
     Args:
         batches: Gives all that was found, from the first frame on at every call.
-        make_tracker: Makes the tracker of one pass, or None for no tracking.
+        make_tracker: Gives the tracker of one pass: a new one, or the only one of SLEAP's, which remembers; None for no
+            tracking.
         class_names: Identities that the model tells apart.
     """
 
     def __init__(
         self,
         batches: Callable[[], Iterable[FoundBatch]],
-        make_tracker: Callable[[], GreedyTracker] | None,
+        make_tracker: Callable[[], GreedyTracker | SleapFollower] | None,
         class_names: tuple[str, ...],
     ) -> None:
         self._batches = batches
@@ -124,10 +127,15 @@ class Follower:
 
     def _pass(self) -> Iterator[tuple[FoundFrame, _Rows]]:
         tracker = None if self._make_tracker is None else self._make_tracker()
-        for batch in self._batches():
-            for found in batch.frames:
-                poses = unpack_poses(found.poses)
-                yield found, _named(poses) if tracker is None else _tracked(poses, tracker.update(poses, found.time_ns))
+        all_found = (found for batch in self._batches() for found in batch.frames)
+        for number, found in enumerate(all_found):
+            poses = unpack_poses(found.poses)
+            if tracker is None:
+                yield found, _named(poses)
+            elif isinstance(tracker, SleapFollower):
+                yield found, _kept(poses, tracker.kept(number, found.index, poses))
+            else:
+                yield found, _tracked(poses, tracker.update(poses, found.time_ns))
 
     def _track_names(
         self, ids: list[int], n_seen: Counter[int], n_as_class: Counter[tuple[int, int]]
@@ -155,6 +163,18 @@ def _tracked(poses: Poses, tracks: Tracks) -> _Rows:
         node_scores=tracks.node_scores[seen],
         instance_scores=np.array([_score_of(pose, poses) for pose in xy], np.float32),
         tracking_scores=tracks.identity_confidence[seen],
+        n_found=len(poses.xy),
+    )
+
+
+def _kept(poses: Poses, kept: Kept) -> _Rows:
+    return _Rows(
+        names=kept.tracks,
+        class_ids=np.full(len(kept.rows), -1, np.int32),
+        xy=poses.xy[kept.rows],
+        node_scores=poses.node_scores[kept.rows],
+        instance_scores=poses.instance_scores[kept.rows],
+        tracking_scores=kept.scores,
         n_found=len(poses.xy),
     )
 

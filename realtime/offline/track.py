@@ -12,11 +12,14 @@ from realtime.machine import poseloop_version
 from realtime.offline.errors import OfflineInputError
 from realtime.offline.finding import BatchModel, Ending, Progress, find_poses
 from realtime.offline.following import Follower, Survey
+from realtime.offline.images import ImagesAgain
 from realtime.offline.outputs import check_outputs, write_outputs
 from realtime.offline.reading import ReadAhead
+from realtime.offline.sleap_following import SleapFollower
 from realtime.offline.tracked import TrackedVideo
 from realtime.offline.work_file import FoundBatch, Job, WorkFile
 from realtime.tracking import GreedyTracker, TrackerOptions
+from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
 FINGERPRINT_BYTES = 1 << 20
 
@@ -31,7 +34,7 @@ class TrackRequest:
         first: Index of the first frame of interest.
         last: Index of the last one, or None for the video's last.
         batch: Frames that go through the model together.
-        tracker: The tracker's options, or None for no tracking.
+        tracker: The options of the live loop's tracker or of SLEAP's, or None for no tracking.
         overwrite: Replace outputs that are there, and unfinished work of another job.
     """
 
@@ -40,7 +43,7 @@ class TrackRequest:
     first: int = 0
     last: int | None = None
     batch: int = 8
-    tracker: TrackerOptions | None = field(default_factory=TrackerOptions)
+    tracker: TrackerOptions | SleapTrackerOptions | None = field(default_factory=TrackerOptions)
     overwrite: bool = False
 
     @property
@@ -116,12 +119,14 @@ def track_video(
     check_outputs(request.outputs, overwrite=request.overwrite)
     with contextlib.closing(VideoReader(request.video, model.spec.image.channels)) as reader:
         _check(request, reader, model)
-        with contextlib.closing(WorkFile(request.work_file, _job(request, model), restart=request.overwrite)) as work:
+        with contextlib.ExitStack() as at_end:
+            work = WorkFile(request.work_file, _job(request, model), restart=request.overwrite)
+            at_end.callback(work.close)
             n_resumed = 0 if work.next_index is None else work.next_index - request.first
             ending = _find(request, reader, model, work, stopped=stopped, tell=tell)
             work.sync()
             try:
-                follower = _follower(request, model, lambda: _unless(stopped, work.batches()))
+                follower = _follower(request, model, lambda: _unless(stopped, work.batches()), at_end)
                 survey = follower.survey()
                 _write(request, reader, model, follower, survey, ending)
             except _StoppedError:
@@ -167,10 +172,23 @@ def _find(
     return ending
 
 
-def _follower(request: TrackRequest, model: BatchModel, batches: Callable[[], Iterable[FoundBatch]]) -> Follower:
+def _follower(
+    request: TrackRequest,
+    model: BatchModel,
+    batches: Callable[[], Iterable[FoundBatch]],
+    at_end: contextlib.ExitStack,
+) -> Follower:
     options, n_nodes = request.tracker, len(model.skeleton.nodes)
     if options is None:
         return Follower(batches, None, model.class_names)
+    if isinstance(options, SleapTrackerOptions):
+        image = model.spec.image
+        tracker = SleapTracker(options, n_nodes, (image.width_px, image.height_px))
+        image_of = None
+        if tracker.needs_images:
+            image_of = at_end.enter_context(contextlib.closing(ImagesAgain(request.video, image.channels))).image_of
+        sleap = SleapFollower(tracker, image_of)
+        return Follower(batches, lambda: sleap, model.class_names)
     return Follower(batches, lambda: GreedyTracker(options, n_nodes, model.class_names), model.class_names)
 
 

@@ -165,6 +165,21 @@ def test_the_tracker_of_a_rig_file(video, tmp_path, tracker_file):
     assert report["n_left_out"] == 8
 
 
+def test_sleaps_own_tracker(video, tmp_path):
+    arguments = (video, "-m", "zoo:sim_pair", "-o", tmp_path / "o.csv", "--frames", "0-7", "--json", "--overwrite")
+    for name in ("sleap", "sleap-flow"):
+        report = json.loads(poseloop_track(*arguments, "--tracker", name).stdout)
+        assert report["track_names"] == ["track_0", "track_1"]
+        assert (report["n_instances"], report["n_left_out"]) == (16, 0)
+
+
+def test_live_is_what_is_meant_without_a_word(video, tmp_path):
+    for name, word in (("a", ()), ("b", ("--tracker", "live"))):
+        out = tmp_path / f"{name}.csv"
+        assert poseloop_track(video, "-m", "zoo:sim_pair", "-o", out, "--frames", "0-7", *word).returncode == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
 WRONG = {
     "a missing video": (["no_such.mp4", "-m", "zoo:sim_pair", "-o", "o.csv"], "no_such.mp4"),
     "no video": (["notes.txt", "-m", "zoo:sim_pair", "-o", "o.csv"], "notes.txt: expected a video file"),
@@ -177,6 +192,18 @@ WRONG = {
     "tracker and none": (
         ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--max-animals", "2"],
         "expected --no-tracking or options of the tracker, got both",
+    ),
+    "SLEAP's tracker and none": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--tracker", "sleap"],
+        "expected --no-tracking or options of the tracker, got both",
+    ),
+    "a limit for SLEAP's tracker": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap-flow", "--max-animals", "2"],
+        "--max-animals: expected the live tracker, got --tracker sleap-flow, which has no limit",
+    ),
+    "an unknown tracker": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "kalman"],
+        "kalman: expected one of live, sleap, sleap-flow, or a file with a tracker section: No such file or directory",
     ),
     "an unknown key": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "wrong.toml"], "$.tracker.gaet"),
     "no tracker section": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "none.toml"], "$.tracker"),

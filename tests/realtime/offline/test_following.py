@@ -5,9 +5,11 @@ import pytest
 
 from models.poses import Poses
 from realtime.offline.following import Follower
+from realtime.offline.sleap_following import SleapFollower
 from realtime.offline.work_file import FoundBatch, FoundFrame
 from realtime.recording.records import pack_poses
 from realtime.tracking import GreedyTracker, TrackerOptions
+from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
 OPTIONS = TrackerOptions(min_body_px=5.0)
 SHAPE = np.array([[10, 0], [0, 0], [-10, 0]], np.float32)
@@ -157,3 +159,32 @@ def test_every_pass_gives_the_same():
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.tracks, b.tracks)
         np.testing.assert_array_equal(a.xy, b.xy)
+
+
+def sleap(**options):
+    follower = SleapFollower(SleapTracker(SleapTrackerOptions(tracker="simple", **options), 3))
+    return lambda: follower
+
+
+def test_tracks_of_sleaps_tracker():
+    """Names, scores and order are SLEAP's: the most alike first, and no limit to the tracks."""
+    frames = [poses_at([[20, 30], [200, 30]], [0.3, 0.9]), poses_at([[400, 30], [21, 30], [200, 30]], [0.2, 0.3, 0.9])]
+    survey, (first, second) = followed(frames, sleap(), CLASSES)
+    assert survey.track_names == ("track_0", "track_1", "track_2")
+    assert (survey.n_instances, survey.n_left_out) == (5, 0)
+    np.testing.assert_array_equal(first.tracks, [0, 1])
+    np.testing.assert_array_equal(first.tracking_scores, [0, 0])
+    np.testing.assert_array_equal(second.tracks, [1, 0, 2])
+    np.testing.assert_array_equal(second.xy, frames[1].xy[[2, 1, 0]])
+    np.testing.assert_array_equal(second.node_scores, frames[1].node_scores[[2, 1, 0]])
+    np.testing.assert_array_equal(second.instance_scores, np.array([0.9, 0.3, 0.2], np.float32))
+    np.testing.assert_allclose(second.tracking_scores, [1, np.exp(-1), 0], rtol=1e-6)
+
+
+def test_what_sleaps_tracker_drops_is_left_out_and_counted():
+    poses = poses_at([[20, 30], [200, 30]])
+    poses.xy[0, 1:] = np.nan
+    survey, frames = followed([poses, poses_at([])], sleap(min_new_track_points=2))
+    assert (survey.track_names, survey.n_instances, survey.n_left_out) == (("track_0",), 1, 1)
+    np.testing.assert_array_equal(frames[0].xy, poses.xy[1:])
+    assert len(frames[1].tracks) == 0

@@ -17,9 +17,11 @@ import sleap_io
 
 from camera_drivers.errors import CameraFailedError, CameraNotOpenError
 from models.errors import ModelFailedError
-from realtime.offline import OfflineInputError, OtherJobError, TrackRequest, Unfinished, track_video
+from realtime.offline import OfflineInputError, OtherJobError, TrackRequest, Unfinished, track, track_video
+from realtime.offline.images import ImagesAgain
 from realtime.offline.track import FINGERPRINT_BYTES, _StoppedError, _unless
 from realtime.tracking import TrackerOptions
+from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
 HERE = Path(__file__).parent
 TRACKER = TrackerOptions(min_body_px=5.0)
@@ -365,3 +367,59 @@ def test_outputs_that_are_there_are_kept(dots_video, dot_model, out):
 def test_only_the_beginning_of_the_video_is_hashed():
     """Hours of video are not read twice."""
     assert FINGERPRINT_BYTES <= 1 << 20
+
+
+def test_sleaps_tracker_takes_the_place_of_the_live_one(dots_video, dot_model, out):
+    request = replace(request_of(dots_video, out, "o.slp", "o.csv"), tracker=SleapTrackerOptions(tracker="simple"))
+    report = track_video(request, dot_model())
+    assert (report.n_instances, report.n_left_out, report.track_names) == (60, 0, ("track_0", "track_1"))
+    labels = sleap_io.load_slp(str(out / "o.slp"), open_videos=False)
+    assert [track.name for track in labels.tracks] == ["track_0", "track_1"]
+    assert labels.provenance["tracker"] == request.tracker.model_dump(mode="json")
+    for row in rows_of(out / "o.csv"):  # the model gives the lower one first
+        assert row["track"] == ("track_0" if float(row["thorax.y"]) == 36 else "track_1")
+
+
+@pytest.mark.parametrize("stopped_once", [False, True])
+def test_sleaps_flow_looks_at_the_frames_of_the_poses_once(dots_video, dot_model, out, monkeypatch, stopped_once):
+    """Of 30 frames the last 10: the dots of each image are where the model found them, over several passes."""
+    seen = []
+
+    def update(tracker, xy, node_scores, image):
+        places = np.argwhere(image > 200)[:, ::-1]
+        np.testing.assert_array_equal(sorted(places.tolist()), sorted(xy[:, 1].tolist()))
+        seen.append(image.shape)
+        return real(tracker, xy, node_scores, image)
+
+    real = SleapTracker.update
+    monkeypatch.setattr(SleapTracker, "update", update)
+    request = request_of(dots_video, out, "o.slp", "o.h5", "o.csv", first=20, batch=4)
+    request = replace(request, tracker=SleapTrackerOptions())
+    if stopped_once:
+        calls = []
+        stop_at_the_third_batch = lambda: calls.append(1) or len(calls) > 3  # noqa: E731
+        assert isinstance(track_video(request, dot_model(), stopped=stop_at_the_third_batch), Unfinished)
+        assert seen == []
+    report = track_video(request, dot_model())
+    assert (report.n_frames, report.n_instances, report.n_resumed > 0) == (10, 20, stopped_once)
+    assert seen == [(48, 64)] * 10
+
+
+def test_what_sleaps_tracker_opened_is_closed(dots_video, dot_model, out, monkeypatch):
+    opened = []
+
+    class Spied(ImagesAgain):
+        def __init__(self, path, channels):
+            super().__init__(path, channels)
+            opened.append("open")
+
+        def close(self):
+            super().close()
+            opened.append("closed")
+
+    monkeypatch.setattr(track, "ImagesAgain", Spied)
+    flow = replace(request_of(dots_video, out), tracker=SleapTrackerOptions())
+    track_video(flow, dot_model())
+    assert opened == ["open", "closed"]
+    track_video(replace(flow, tracker=SleapTrackerOptions(tracker="simple"), overwrite=True), dot_model())
+    assert opened == ["open", "closed"]
