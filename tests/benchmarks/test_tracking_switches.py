@@ -10,6 +10,7 @@ from benchmarks import tracking_switches
 from benchmarks.tracking_switches import Tally, measure
 from models.errors import LabelsError
 from models.labels import Labels
+from models.poses import Poses
 from models.skeleton import Skeleton
 
 SKELETON = Skeleton(("head", "thorax", "tail"), ((1, 0), (1, 2)), ())
@@ -93,19 +94,48 @@ def test_wrong_tracks_are_switches():
         assert (row["switches"], row["accuracy"]) == ([2], [0.5]), row
 
 
-def test_the_time_is_that_of_the_frames(monkeypatch):
-    times_ns = []
+@pytest.fixture
+def told(monkeypatch):
+    """What each of the trackers, one a seed, is told: time and thoraxes of every frame."""
+    told = []
 
     def trackers(n_animals, n_nodes, *, flow):
+        mine = []
+        told.append(mine)
+
         def follow(poses, time_ns, image):
-            times_ns.append(time_ns)
+            mine.append((time_ns, poses.xy[:, 1, 1].tolist()))
             return np.zeros(len(poses.xy), np.int64)
 
         return {"one": follow}
 
     monkeypatch.setattr(tracking_switches, "trackers", trackers)
+    return told
+
+
+def test_the_time_is_that_of_the_frames(told):
     measure(walking(), None, [5], 1, 50.0)
-    assert times_ns == [0, 100_000_000, 200_000_000]
+    assert [time_ns for time_ns, _ in told[0]] == [0, 100_000_000, 200_000_000]
+
+
+def test_poses_are_shuffled_by_the_seed_and_the_same_every_time(told):
+    for _ in range(2):
+        measure(walking(), None, [1], 2, 50.0)
+    orders = [[places for _, places in seed] for seed in told]
+    assert orders[:2] == orders[2:]
+    assert orders[0] != orders[1]
+    for order in orders:
+        assert {tuple(places) for places in order} == {(60.0, 160.0), (160.0, 60.0)}
+
+
+def test_a_pose_that_shows_nothing_is_no_lost_animal():
+    follow = tracking_switches.live(2, 3)
+    xy = np.array([[60.0, 60.0], [60.0, 160.0]], np.float32)[:, None] + SHAPE.astype(np.float32)
+    scores = np.ones((2, 3), np.float32)
+    assert follow(Poses(xy, scores, scores[:, 0]), 0, None).tolist() == [1, 2]
+    xy = xy.copy()
+    xy[1] = np.nan
+    assert follow(Poses(xy, scores, scores[:, 0]), 10_000_000, None).tolist() == [1, -1]
 
 
 def test_the_command_prints_a_table_and_writes_the_figures(tmp_path, video, monkeypatch, capsys):
@@ -149,3 +179,11 @@ def test_what_does_not_fit_is_said(video, monkeypatch, capsys, read, message):
     monkeypatch.setattr(tracking_switches, "read_labels", read)
     assert tracking_switches.main(["w.slp", "--video", str(video), "--seeds", "1"]) == 1
     assert capsys.readouterr().err.endswith(message)
+
+
+@pytest.mark.parametrize("option", [("--seeds", "0"), ("--steps", "5,0"), ("--steps", "x"), ("--fps", "0")])
+def test_options_out_of_range(option, capsys):
+    with pytest.raises(SystemExit) as caught:
+        tracking_switches.main(["w.slp", *option])
+    assert caught.value.code == 2
+    assert option[0] in capsys.readouterr().err.splitlines()[-1]

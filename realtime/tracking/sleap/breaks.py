@@ -23,7 +23,8 @@ def connect_single_breaks(frames: Iterable[NDArray[np.int64]], n_animals: int) -
     really: dict[int, int] = {}
     good: set[int] | None = None
     for frame in frames:
-        tracks = _renamed(frame.tolist(), really)
+        tracks = frame.tolist()
+        _rename(tracks, really)
         present = set(tracks)
         good = present if good is None else good
         begun, ended = present - good, good - present
@@ -36,11 +37,10 @@ def connect_single_breaks(frames: Iterable[NDArray[np.int64]], n_animals: int) -
         yield np.array(tracks, np.int64)
 
 
-def _renamed(tracks: list[int], really: dict[int, int]) -> list[int]:
-    """Return the tracks by the names that they have by now; of two that would be one the first takes the name."""
-    tracks, present = tracks.copy(), set(tracks)
+def _rename(tracks: list[int], really: dict[int, int]) -> None:
+    """Give the tracks of a frame the names that they have by now; of two that would be one the first takes it."""
+    present = set(tracks)
     for place, track in enumerate(tracks):
         if track in really and really[track] not in present:
             tracks[place] = really[track]
             present = set(tracks)
-    return tracks

@@ -20,7 +20,8 @@ class Assigned(NamedTuple):
 
     Attributes:
         tracks: `(n,)` int64, the track of each; 0 is the first track that began, -1 = dropped.
-        similarities: `(n,)` float64, to the track that it was matched with; NaN where a track began, or dropped.
+        similarities: `(n,)` float64, to the track that it was matched with, −∞ where the two could not be compared; NaN
+            where a track began, or dropped.
         order: Indices of those that have a track, in the order of SLEAP's output: first the matched, as they were
             matched, then those whose track begins.
     """

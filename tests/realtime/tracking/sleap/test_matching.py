@@ -28,6 +28,7 @@ HUNGARIAN = {
     "no gate": ([[0.0, 1e9], [0.0, 1e9 + 1]], [(0, 1), (1, 0)]),
     "around infinity": ([[-5, -4], [-4, INF]], [(0, 1), (1, 0)]),
     "as little infinity as can be": ([[INF, INF, INF], [-1, -9, INF], [-2, -3, INF]], [(0, 2), (1, 1), (2, 0)]),
+    "no infinity for the sake of the others": ([[-9, 9], [9, INF]], [(0, 1), (1, 0)]),
     "nothing but infinity": ([[INF, INF]], [(0, 0)]),
     "more rows": ([[-1], [-3], [-2]], [(1, 0)]),
     "no row": (np.empty((0, 3)), []),
@@ -69,3 +70,14 @@ def test_hungarian_is_the_best_of_all(cost):
     choices = itertools.permutations(range(wide.shape[1]), wide.shape[0])
     best = min(sum(wide[row, column] for row, column in enumerate(choice)) for choice in choices)
     assert cost[tuple(hungarian(cost).T)].sum() == best
+
+
+@given(SIZES.flatmap(lambda size: arrays(np.float64, size, elements=st.integers(-2, 0))))
+def test_ties_go_to_the_lower_row_then_to_the_lower_column(cost):
+    left = {(cost[row, column], row, column) for row, column in np.ndindex(*cost.shape)}
+    expected = []
+    while left:
+        _, row, column = min(left)
+        expected.append((row, column))
+        left = {place for place in left if place[1] != row and place[2] != column}
+    assert [tuple(pair) for pair in greedy(cost).tolist()] == expected

@@ -1,5 +1,6 @@
 """SLEAP's five similarities: cases worked out by hand, and what must not matter."""
 
+import warnings
 from math import exp
 
 import numpy as np
@@ -173,3 +174,11 @@ def test_the_order_of_the_nodes_does_not_matter(name, xy, others, order):
         return named(name)(*(Instances(points[:, nodes], np.ones((2, 3))) for points in (xy, others)))
 
     np.testing.assert_allclose(alike(list(order)), alike([0, 1, 2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_seen_is_no_reason_to_warn(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named(name)(UNSEEN, HERE)
+        named(name)(HERE, UNSEEN)

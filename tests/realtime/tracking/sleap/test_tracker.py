@@ -61,6 +61,12 @@ CASES = {
     ),
     "too few nodes to be a candidate": ([at(A, nodes=2), at(A)], {"min_match_points": 3}, [[0], [1]]),
     "nothing seen is matched too": ([at(A), at(A, nodes=0)], {}, [[0], [0]]),
+    "nothing seen is matched last": (
+        [at(A), np.concatenate([at(A, nodes=0), at(FAR)])], {}, [[0], [1, 0]],
+    ),
+    "by the least sum too": (
+        [at(A), np.concatenate([at(A, nodes=0), at(FAR)])], {"match": "hungarian"}, [[0], [1, 0]],
+    ),
     "greedy: the best pair first": (
         [at((100, 100), (104, 100)), at((103, 100), (110, 100))], {"similarity": "centroid"}, [[0, 1], [1, 0]],
     ),
@@ -98,6 +104,10 @@ def test_the_order_is_that_of_sleaps_output():
     np.testing.assert_allclose(second.similarities, [np.nan, np.exp(-1), 1.0, np.nan])
 
 
+def test_what_cannot_be_compared_is_endlessly_unlike():
+    assert followed([at(A), at(A, nodes=0)])[1].similarities.tolist() == [-np.inf]
+
+
 def test_tracks_are_met_in_the_order_of_the_output():
     """It decides ties: track 1 was matched first, so that a first instance like nobody is track 1."""
     frames = [at(A, B), at((102, 100), B), at(FAR)]
@@ -106,8 +116,8 @@ def test_tracks_are_met_in_the_order_of_the_output():
 
 def test_reset_forgets_everything():
     mine = tracker()
-    for _ in range(2):
-        assert mine.update(at(A, B), np.ones((2, 3))).tracks.tolist() == [0, 1]
+    for frame in (at(A, B), at(B, A)):
+        assert mine.update(frame, np.ones((2, 3))).tracks.tolist() == [0, 1]
         mine.reset()
 
 
@@ -116,15 +126,15 @@ def test_flow_follows_the_picture_where_poses_alone_mislead():
     noise = np.random.default_rng(1).integers(0, 256, (240, 260)).astype(np.uint8)
     image = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 5.0), None, 0, 255, cv2.NORM_MINMAX)
     frames = [at((80, 60), (160, 140)), at((160, 168), (80, 88))]
-    images = [image, np.roll(image, 28, axis=0)]
-    found = {}
+    images = [np.stack([picture] * 3, axis=2) for picture in (image, np.roll(image, 28, axis=0))]
+    buffer, found = np.empty_like(images[0]), {}
     for name in ("simple", "flow"):
         mine = tracker(tracker=name)
         assert mine.needs_images is (name == "flow")
-        found[name] = [
-            mine.update(xy, np.ones((2, 3)), picture).tracks.tolist()
-            for xy, picture in zip(frames, images, strict=True)
-        ]
+        found[name] = []
+        for xy, picture in zip(frames, images, strict=True):
+            buffer[:] = picture  # as a video's reader does: the image is valid until the next
+            found[name].append(mine.update(xy, np.ones((2, 3)), buffer).tracks.tolist())
     assert found == {"simple": [[0, 1], [0, 1]], "flow": [[0, 1], [1, 0]]}
 
 
