@@ -33,8 +33,11 @@ _SLEAP: dict[str, dict[str, Any]] = {
 LIVE = "live"
 TRACKERS = (LIVE, *_SLEAP)
 
-Follow = Callable[[CrowdFrame], NDArray[np.int64]]
-"""Returns `(n_detections,)` the track of each detection, −1 = none."""
+SURE = 0.9
+"""A switch is not announced if the confidence is at least this."""
+
+Follow = Callable[[CrowdFrame], tuple[NDArray[np.int64], NDArray[np.float64]]]
+"""Returns `(n_detections,)` the track of each detection, −1 = none, and how sure its identity is, NaN = not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,16 @@ class Result:
     Attributes:
         idf1: 0–1; see `models.evaluation.identity`.
         switches: How often a track goes over to another animal.
+        sure_switches: At how many of them the confidence was `SURE` or more.
+        confidence: `(n,)` of every detection of an animal that has a track.
+        right: `(n,)` whether the animal is the one that its track began with.
     """
 
     idf1: float
     switches: int
+    sure_switches: int
+    confidence: NDArray[np.float64]
+    right: NDArray[np.bool_]
 
 
 def tracker_for(name: str, scene: Scene, n_animals: int) -> Follow:
@@ -56,7 +65,12 @@ def tracker_for(name: str, scene: Scene, n_animals: int) -> Follow:
         return _live(scene, n_animals)
     options = SleapTrackerOptions.model_validate({"tracker": "simple", **_SLEAP[name]})
     sleap = SleapTracker(options, len(body_plan()))
-    return lambda frame: sleap.update(frame.poses.xy, frame.poses.node_scores).tracks
+
+    def follow(frame: CrowdFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        tracks = sleap.update(frame.poses.xy, frame.poses.node_scores).tracks
+        return tracks, np.full(len(tracks), np.nan)
+
+    return follow
 
 
 def _live(scene: Scene, n_animals: int) -> Follow:
@@ -66,46 +80,82 @@ def _live(scene: Scene, n_animals: int) -> Follow:
         options = TrackerOptions(max_tracks=n_animals)
     tracker = GreedyTracker(options, len(body_plan()))
 
-    def follow(frame: CrowdFrame) -> NDArray[np.int64]:
+    def follow(frame: CrowdFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         tracks = tracker.update(frame.poses, frame.timestamp_ns)
         # A row of `Tracks` is the detection that it was given, bit for bit.
-        track_of = {row.tobytes(): int(track) for row, track in zip(tracks.xy, tracks.track_ids, strict=True)}
-        return np.array([track_of.get(pose.tobytes(), -1) for pose in frame.poses.xy], dtype=np.int64)
+        row_of = {xy.tobytes(): row for row, xy in enumerate(tracks.xy)}
+        rows = np.array([row_of.get(xy.tobytes(), -1) for xy in frame.poses.xy], dtype=np.int64)
+        known = rows >= 0
+        ids, sure = np.full(len(rows), -1, dtype=np.int64), np.full(len(rows), np.nan)
+        ids[known], sure[known] = tracks.track_ids[rows[known]], tracks.identity_confidence[rows[known]]
+        return ids, sure
 
     return follow
 
 
 def score(frames: Sequence[CrowdFrame], follow: Follow) -> Result:
     """Follow a crowd and compare with the truth."""
-    truth, given = [], []
+    pairs: list[tuple[int, int, float, bool]] = []
+    first: dict[int, int] = {}
     last: dict[int, int] = {}
-    n_switches = 0
+    n_predicted = 0
     for frame in frames:
-        tracks = follow(frame)
-        truth.append(frame.truth)
-        given.append(tracks)
-        for track, animal in zip(tracks.tolist(), frame.truth.tolist(), strict=True):
+        tracks, sure = follow(frame)
+        n_predicted += int((tracks >= 0).sum())
+        for track, animal, confidence in zip(tracks.tolist(), frame.truth.tolist(), sure.tolist(), strict=True):
             if track >= 0 and animal >= 0:
-                n_switches += last.get(track, animal) != animal
+                pairs.append((track, animal, confidence, last.get(track, animal) != animal))
+                first.setdefault(track, animal)
                 last[track] = animal
-    animals, tracks = np.concatenate(truth), np.concatenate(given)
-    right = (animals >= 0) & (tracks >= 0)
-    n_animals = sum(frame.n_animals for frame in frames)
-    return Result(idf1_score(animals[right], tracks[right], n_animals, int((tracks >= 0).sum())), n_switches)
+    tracks, animals = (np.array([pair[k] for pair in pairs], dtype=np.int64) for k in (0, 1))
+    confidence = np.array([pair[2] for pair in pairs])
+    switched = np.array([pair[3] for pair in pairs], dtype=np.bool_)
+    return Result(
+        idf1=idf1_score(animals, tracks, sum(frame.n_animals for frame in frames), n_predicted),
+        switches=int(switched.sum()),
+        sure_switches=int((confidence[switched] >= SURE).sum()),
+        confidence=confidence,
+        right=np.array([first[track] for track in tracks.tolist()], dtype=np.int64) == animals,
+    )
 
 
-def measure(seconds: float, seeds: Sequence[int], sizes: Sequence[int] = SIZES) -> list[dict[str, Any]]:
-    """Return a row for every scene, size and tracker: mean IDF1 and all switches over the seeds."""
-    rows = []
+def reliability(results: Sequence[Result]) -> dict[str, Any]:
+    """Return how true confidences are, over all of the results.
+
+    `bins`: of ten bins of confidence, how many detections, their mean confidence, and the share whose animal is the one
+    that their track began with. `expected_calibration_error`: the mean difference of the two (Naeini et al. 2015).
+    """
+    confidence = np.concatenate([result.confidence for result in results])
+    right = np.concatenate([result.right for result in results])
+    in_bin = np.minimum((confidence * 10).astype(np.int64), 9)
+    bins = [
+        {"n": int(here.sum()), "confidence": float(confidence[here].mean()), "right": float(right[here].mean())}
+        for here in (in_bin == k for k in range(10))
+        if here.any()
+    ]
+    error = sum(row["n"] * abs(row["confidence"] - row["right"]) for row in bins) / max(len(right), 1)
+    return {
+        "expected_calibration_error": float(error),
+        "switches": sum(result.switches for result in results),
+        "sure_switches": sum(result.sure_switches for result in results),
+        "bins": bins,
+    }
+
+
+def measure(seconds: float, seeds: Sequence[int], sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """Return `rows`, one a scene, size and tracker (mean IDF1, all switches), and the live tracker's `reliability`."""
+    rows: list[dict[str, Any]] = []
+    live: list[Result] = []
     for scene in SCENES:
         for n_animals in sizes:
             crowds = [list(simulate(scene, n_animals, seconds=seconds, seed=seed)) for seed in seeds]
             for name in TRACKERS:
                 results = [score(crowd, tracker_for(name, scene, n_animals)) for crowd in crowds]
+                live += results if name == LIVE else []
                 idf1 = float(np.mean([result.idf1 for result in results]))
                 switches = sum(result.switches for result in results)
                 rows.append({"scene": scene, "animals": n_animals, "tracker": name, "idf1": idf1, "switches": switches})
-    return rows
+    return {"rows": rows, "reliability": reliability(live)}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -118,17 +168,32 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def reliability_text(found: dict[str, Any]) -> str:
+    """Return `reliability` as text."""
+    lines = ["live: identity confidence    n  mean  right"]
+    lines += [f"{row['n']:>30} {row['confidence']:>5.2f} {row['right']:>6.2f}" for row in found["bins"]]
+    unsure = found["switches"] - found["sure_switches"]
+    lines.append(
+        f"expected calibration error {found['expected_calibration_error']:.3f}; "
+        f"confidence below {SURE:g} at {unsure} of {found['switches']} switches"
+    )
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run the benchmark from the command line; exit code 1 if SLEAP's tracker is as good in any crowd."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracking_crowds", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a crowd (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="crowds of each kind (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    rows = measure(given.seconds, range(given.seeds))
+    result = measure(given.seconds, range(given.first_seed, given.first_seed + given.seeds))
+    rows = result["rows"]
     best = {(row["scene"], row["animals"]): row["idf1"] for row in rows if row["tracker"] == LIVE}
     behind = [row for row in rows if row["tracker"] != LIVE and row["idf1"] >= best[row["scene"], row["animals"]]]
-    print(json.dumps({"machine": describe_machine(), "rows": rows}) if given.json else table(rows))
+    text = f"{table(rows)}\n\n{reliability_text(result['reliability'])}"
+    print(json.dumps({"machine": describe_machine(), **result}) if given.json else text)
     for row in behind:
         print(f"not better than {row['tracker']}: {row['scene']} {row['animals']}", file=sys.stderr)
     return 1 if behind else 0

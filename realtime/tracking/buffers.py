@@ -38,7 +38,7 @@ def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
         floats=np.zeros(max_tracks * (2 * n_nodes + 6 + n_classes)),
-        integers=np.zeros(3 + 5 * max_tracks, dtype=np.int64),
+        integers=np.zeros(4 + 5 * max_tracks, dtype=np.int64),
         rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
 
@@ -109,7 +109,7 @@ def settings_in(values: NDArray[np.float64]) -> Settings:
 @compiled
 def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: int, n_classes: int) -> TrackState:
     """Return the state that lies in two buffers, as views of them."""
-    tracks = integers[3:].reshape(5, -1)
+    tracks = integers[4:].reshape(5, -1)
     n = tracks.shape[1]
     velocity = n * 2 * n_nodes  # where it begins
     body_px = velocity + n * 2
@@ -117,7 +117,7 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
     candidates = confidence + n
     evidence = candidates + n * 2
     return TrackState(
-        counts=integers[:3],
+        counts=integers[:4],
         ids=tracks[0],
         last_seen_ns=tracks[1],
         class_ids=tracks[2],

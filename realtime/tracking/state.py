@@ -20,7 +20,7 @@ class TrackState(NamedTuple):
     """Fixed arrays with room for `max_tracks`; the first `counts[0]` rows live, in ascending order of `ids`.
 
     Attributes:
-        counts: `(3,)` living tracks, next id, candidates.
+        counts: `(4,)` living tracks, next id, candidates, time of the last frame, ns.
         ids: `(max_tracks,)`.
         last_seen_ns: `(max_tracks,)`.
         pose: `(max_tracks, n_nodes, 2)` px, as last seen, NaN = not seen then.

@@ -95,7 +95,7 @@ class GreedyTracker:
 
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
-        self._state.counts[:] = (0, 1, 0)
+        self._state.counts[:] = (0, 1, 0, 0)
 
     def warm_up(self) -> None:
         """Compile what `update` and `expected_xy` need, then forget every animal."""

@@ -24,6 +24,11 @@ from realtime.tracking.state import TrackState, expected_shift, follow, restart,
 CLASS_WEIGHT = 0.5
 """Cost of a detection whose class is surely not the track's: less than a body length near by, more than nothing."""
 
+HIDDEN_S = 0.25
+"""Out of sight together with another animal for this long, 1/e of the confidence above chance is left.
+
+The share falls with the cube of the time: single missed frames are common and cost nothing."""
+
 CROWDED = 0.3
 """A detection without a track whose centre is this close (in body lengths) to a track just seen is part of it."""
 
@@ -80,6 +85,7 @@ def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Sett
         _retake_lost(state, detections, newcomers[n_spawned:], timestamp_ns, settings, seen_as)
     exclusive_classes(state.evidence[: state.counts[0]], state.class_ids)
     _write_rows(state, detections, seen_as, timestamp_ns, settings, rows)
+    state.counts[3] = timestamp_ns
     return int(state.counts[0])
 
 
@@ -101,6 +107,8 @@ def _match(
         elapsed_s = unseen_s(state, track, timestamp_ns)
         _fill_costs(state, track, detections, elapsed_s, settings, cost[track])
     match = greedy(cost)
+    gap_s = _gaps(state)
+    hidden = _hidden_rivals(state, detections, match, gap_s, settings)
     for track in range(n_tracks):
         seen_as[track] = match[track]
         if match[track] >= 0:
@@ -108,9 +116,43 @@ def _match(
             if elapsed_s > settings.lost_s:
                 _doubt(state, track, settings.chance)
             keep = math.tanh(margin(cost, match, track, HIGHEST_COST) / MARGIN_SOFTNESS)
+            if hidden[track]:
+                keep *= math.exp(-((gap_s[track] / HIDDEN_S) ** 3))
             state.confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
             _look_at_class(state, track, detections.class_probs[match[track]], elapsed_s, settings.class_memory_s)
             follow(state, track, detections.xy[match[track]], timestamp_ns, settings.velocity_s, settings.min_body_px)
+
+
+@compiled
+def _gaps(state: TrackState) -> NDArray[np.float64]:
+    """Return how long each track has not been seen when the last frame came, s; 0 = it was seen in that frame."""
+    gap_s = np.empty(state.counts[0])
+    for track in range(gap_s.size):
+        gap_s[track] = max(state.counts[3] - state.last_seen_ns[track], 0) * 1e-9
+    return gap_s
+
+
+@compiled
+def _hidden_rivals(
+    state: TrackState,
+    detections: Detections,
+    match: NDArray[np.int64],
+    gap_s: NDArray[np.float64],
+    settings: Settings,
+) -> NDArray[np.bool_]:
+    """Return which tracks are seen again where another animal, that is or was out of sight too, may have come out."""
+    hidden = np.zeros(match.size, dtype=np.bool_)
+    for track in range(match.size):
+        if match[track] < 0 or gap_s[track] == 0.0:
+            continue
+        hidden[track] = not settings.closed_population
+        x, y = pose_centre(detections.xy[match[track]])
+        for other in range(match.size):
+            if other != track and (match[other] < 0 or gap_s[other] > 0.0):
+                other_x, other_y = pose_centre(state.pose[other])
+                reach_px = settings.gate_limit * state.body_px[other]
+                hidden[track] = hidden[track] or math.hypot(x - other_x, y - other_y) <= reach_px
+    return hidden
 
 
 @compiled

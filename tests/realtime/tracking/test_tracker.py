@@ -241,6 +241,45 @@ def test_confidence_drops_when_an_animal_may_be_another_that_is_not_seen() -> No
     assert one_of_them.identity_confidence[0] < 0.7
 
 
+@pytest.mark.parametrize(
+    ("hidden_together", "unseen_frames", "options", "lowest", "highest"),
+    [
+        (True, 1, {}, 0.99, 1.0),
+        (True, 25, {}, 0.5, 0.7),
+        (True, 50, {}, 0.5, 0.51),
+        (False, 50, {}, 0.99, 1.0),
+        (False, 50, {"closed_population": False, "max_tracks": 4}, 0.25, 0.26),
+        (False, 1, {"closed_population": False, "max_tracks": 4}, 0.99, 1.0),
+    ],
+    ids=["a missed frame", "a while", "long", "alone", "alone in an open population", "a missed frame there"],
+)
+def test_confidence_is_lost_where_another_animal_may_have_come_out(
+    hidden_together: bool, unseen_frames: int, options: dict[str, object], lowest: float, highest: float
+) -> None:
+    follower = tracker(**options)
+    follower.update(poses(at(0, 0), at(0, 100)), 0)
+    for k in range(1, unseen_frames + 1):
+        follower.update(poses() if hidden_together else poses(at(0, 100)), k * FRAME_NS)
+    seen = follower.update(poses(at(0, 0), at(0, 100)), (unseen_frames + 1) * FRAME_NS)
+    assert lowest <= seen.identity_confidence[0] <= highest
+    assert hidden_together or seen.identity_confidence[1] > 0.99
+
+
+def test_animals_far_from_one_another_are_no_rivals() -> None:
+    follower = tracker()
+    follower.update(poses(at(0, 0), at(900, 0)), 0)
+    follower.update(poses(), 50 * FRAME_NS)
+    seen = follower.update(poses(at(0, 0), at(900, 0)), 51 * FRAME_NS)
+    assert seen.identity_confidence.min() > 0.99
+
+
+def test_at_a_low_frame_rate_nothing_is_lost() -> None:
+    follower = tracker()
+    for k in range(20):
+        tracks = follower.update(poses(at(0, 0), at(0, 100)), k * 60 * FRAME_NS)
+    assert tracks.identity_confidence.min() > 0.99
+
+
 def test_confidence_drops_when_two_animals_cannot_be_told_apart() -> None:
     follower = tracker()
     follower.update(poses(at(0, 0), at(0, 40)), 0)
