@@ -33,6 +33,7 @@ from realtime.tracking import GreedyTracker, TrackerOptions
 from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
 DEFAULT_FPS = 25.0
+_PIPE_COLUMNS = 120
 Image = NDArray[np.uint8]
 Follow = Callable[[Poses, int, Image | None], NDArray[np.int64]]
 """Takes the poses, the time in ns and the image of a frame; returns the track of each pose, −1 = none."""
@@ -260,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, LabelsError, ModelError, CameraError) as error:
         print(error, file=sys.stderr)
         return 1
-    Console().print(as_table(rows))
+    # A pipe has no width of its own; 80 columns would cut numbers off.
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(as_table(rows))
     if given.json is not None:
         result = {"labels": given.labels.name, "n_frames": len(labels.frames), "fps": fps, "rows": rows}
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -187,3 +187,21 @@ def test_options_out_of_range(option, capsys):
         tracking_switches.main(["w.slp", *option])
     assert caught.value.code == 2
     assert option[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_nothing_is_cut_off_in_a_pipe(capsys, monkeypatch):
+    row = {
+        "tracker": "sleap normalized_instance hungarian",
+        "step": 15,
+        "n_seeds": 10,
+        "switches": [100, 120, 140],
+        "accuracy": [0.111, 0.222, 0.333],
+        "left_out": [1000, 1100, 1200],
+        "n_tracks": [10, 11, 12],
+    }
+    monkeypatch.setattr(tracking_switches, "read_labels", lambda _: walking())
+    monkeypatch.setattr(tracking_switches, "measure", lambda *_: [row])
+    assert tracking_switches.main(["any.slp"]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "120 (100–140)" in shown
