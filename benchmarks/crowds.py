@@ -22,7 +22,6 @@ seconds later in again somewhere else."""
 
 SIDE_PX = 1024.0
 _BODY_PX = 90.0
-_N_NODES = 13
 _SPEED_PX_S = 180.0
 _TURN_RAD_S = 8.0
 _PAUSE_S = 0.4

@@ -186,8 +186,7 @@ def _images(video: Path | None, frames: NDArray[np.int64]) -> Iterator[Image | N
     reader = VideoReader(video)
     try:
         for frame_id in frames.tolist():
-            while reader.n_read < frame_id and reader.skip():
-                pass
+            reader.skip_to(frame_id)
             if (decoded := next(reader, None)) is None:
                 raise ValueError(f"{video}: expected a frame {frame_id}, as in the labels, got {reader.n_read} frames")
             yield decoded.image

@@ -89,6 +89,13 @@ class VideoReader:
         """Decode the next frame and make no image of it; False at the end. Raises as iterating does."""
         return self._next_frame() is not None
 
+    def skip_to(self, index: int) -> bool:
+        """Skip frames until `index` comes next; False if the video ends before. Raises as iterating does."""
+        while self.n_read < index:
+            if not self.skip():
+                return False
+        return True
+
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._container.close()

@@ -189,8 +189,7 @@ class SessionCamera(Camera):
         reader = self._reader
         if reader is None or index < reader.n_read:
             raise CameraFailedError(f"{self._options.path}: expected frames in ascending order, got {index} too late")
-        while reader.n_read < index and reader.skip():
-            pass
+        reader.skip_to(index)
         decoded = next(reader, None)
         if decoded is None:
             raise CameraFailedError(f"{reader.path}: expected a frame {index}, got a video of {reader.n_read} frames")

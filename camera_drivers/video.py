@@ -51,12 +51,11 @@ class VideoCamera(Camera):
         reader = self._reader = VideoReader(options.path)
         self._ended, self._waiting, self._started_ns = False, None, 0
         n_frames = self._n_left = self._length(reader)
-        while reader.n_read < options.first_frame:
-            if not reader.skip():
-                raise CameraNotOpenError(
-                    f"{options.path}: expected a frame {options.first_frame} to start with, "
-                    f"got a video of {reader.n_read} frames"
-                )
+        if not reader.skip_to(options.first_frame):
+            raise CameraNotOpenError(
+                f"{options.path}: expected a frame {options.first_frame} to start with, "
+                f"got a video of {reader.n_read} frames"
+            )
         path = options.path.resolve()
         source = {
             "driver": "video",

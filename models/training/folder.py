@@ -59,18 +59,15 @@ def checkpoint_of(folder: Path, role: Role) -> Path:
     return folder / f"{role}.checkpoint.npz"
 
 
-def start_of(config: AnyTraining) -> dict[str, str]:
-    """Return the model that the training starts from: its name and the SHA-256 of its graph; empty for none."""
-    if config.start_from is None:
-        return {}
-    spec = ModelSpec.load(model_folder(config.start_from))
-    return {"model": config.start_from.name, "graph_sha256": spec.graph.sha256}
+def start_of(model: Path) -> dict[str, str]:
+    """Return what is known of a model that a training starts from: its name and the SHA-256 of its graph."""
+    return {"model": model.name, "graph_sha256": ModelSpec.load(model_folder(model)).graph.sha256}
 
 
 def _settings(config: AnyTraining) -> dict[str, Any]:
     """Return what a training depends on; where the files lie is none of it, nor is what only the export asks for."""
     said = config.model_dump(mode="json", exclude={"export": True, "start_from": True, "data": {"labels", "video"}})
-    start = {"start": start_of(config)} if config.start_from else {}
+    start = {"start": start_of(config.start_from)} if config.start_from else {}
     return {**said, "labels_sha256": sha256_of(config.data.labels), **start}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import TrainingInputError
+from models.export.graph import output_channels
 from models.exported import model_folder
 from models.network import Layer, Network
 from models.skeleton import Skeleton
@@ -111,11 +112,5 @@ def _is_head(network: Network, layer: Layer) -> bool:
 
 def _shape(network: Network, layer: Layer) -> tuple[int, ...]:
     """Return the shape of a layer's kernel."""
-    layers = {one.name: one for one in network.layers}
-
-    def channels(name: str) -> int:
-        one = layers[name]
-        return one.channels or sum(channels(above) for above in one.inputs)
-
-    inside = channels(layer.inputs[0])
+    inside = output_channels(network, layer.inputs[0])
     return (inside, layer.channels) if layer.op == "dense" else (layer.kernel, layer.kernel, inside, layer.channels)

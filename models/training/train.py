@@ -204,7 +204,7 @@ def _provenance(config: AnyTraining) -> dict[str, Any]:
         "profile": config.profile,
         "seed": config.fit.seed,
         "trained_with": f"Keras {keras.__version__}, {keras.backend.backend()}",
-        **({"started_from": folders.start_of(config)} if config.start_from else {}),
+        **({"started_from": folders.start_of(config.start_from)} if config.start_from else {}),
     }
 
 

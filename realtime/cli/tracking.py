@@ -62,7 +62,7 @@ def track(
             help="live: that of a session. sleap: SLEAP's own, on the poses alone. sleap-flow: SLEAP's default, which "
             "follows the picture too and decodes the video again. Or a file with a tracker section, as a rig file has.",
         ),
-    ] = "live",
+    ] = LIVE,
     max_animals: Annotated[
         int | None,
         typer.Option(min=1, max=256, help="The live tracker's max_tracks: how many animals there are at most."),

@@ -125,8 +125,7 @@ def _spread_frames(video: Path, channels: int, n_frames: int) -> Iterator[NDArra
     with closing(VideoReader(video, channels)) as reader:
         length = reader.n_frames or n_frames
         for index in np.unique(np.linspace(0, length - 1, n_frames).astype(int)):
-            while reader.n_read < index:
-                reader.skip()
+            reader.skip_to(index)
             if (frame := next(reader, None)) is None:
                 return
             yield frame.image

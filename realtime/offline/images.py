@@ -30,8 +30,7 @@ class ImagesAgain:
             CameraFailedError: The video is damaged there.
             OfflineInputError: The video ends before.
         """
-        while self._reader.n_read < index and self._reader.skip():
-            pass
+        self._reader.skip_to(index)
         decoded = next(self._reader, None)
         if decoded is None:
             raise OfflineInputError(

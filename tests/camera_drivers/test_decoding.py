@@ -145,3 +145,18 @@ def test_real_recording_is_within_one_gray_level_of_opencv() -> None:
         gray: NDArray[Any] = cv2.cvtColor(theirs, cv2.COLOR_BGR2GRAY)
         assert np.abs(frame.image.astype(int) - gray).max() <= 1
     reader.close()
+
+
+def test_skip_to_stops_before_a_frame_or_at_the_end(write_video: WriteVideo, noise_images: Images) -> None:
+    reader = VideoReader(write_video("film.mkv", noise_images, pixel_format="gray"))
+    n_frames = len(noise_images)
+    assert reader.skip_to(0)
+    assert reader.n_read == 0
+    assert reader.skip_to(3)
+    assert np.array_equal(next(reader).image, noise_images[3])
+    assert reader.skip_to(2)
+    assert reader.n_read == 4
+    assert reader.skip_to(n_frames)
+    assert not reader.skip_to(n_frames + 1)
+    assert reader.n_read == n_frames
+    reader.close()
