@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crowds import SCENES, CrowdFrame, Scene, body_plan, simulate
+from benchmarks.following import rows_of
 from models.evaluation.identity import idf1_score
 from realtime.machine import describe_machine
 from realtime.tracking import GreedyTracker, TrackerOptions
@@ -82,9 +83,7 @@ def _live(scene: Scene, n_animals: int) -> Follow:
 
     def follow(frame: CrowdFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         tracks = tracker.update(frame.poses, frame.timestamp_ns)
-        # A row of `Tracks` is the detection that it was given, bit for bit.
-        row_of = {xy.tobytes(): row for row, xy in enumerate(tracks.xy)}
-        rows = np.array([row_of.get(xy.tobytes(), -1) for xy in frame.poses.xy], dtype=np.int64)
+        rows = rows_of(frame.poses, tracks)
         known = rows >= 0
         ids, sure = np.full(len(rows), -1, dtype=np.int64), np.full(len(rows), np.nan)
         ids[known], sure[known] = tracks.track_ids[rows[known]], tracks.identity_confidence[rows[known]]

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.following import rows_of
 from camera_drivers.decoding import VideoReader
 from camera_drivers.errors import CameraError
 from models.errors import LabelsError, ModelError
@@ -98,10 +99,9 @@ def live(n_animals: int, n_nodes: int) -> Follow:
 
     def follow(poses: Poses, time_ns: int, _: Image | None) -> NDArray[np.int64]:
         tracks = tracker.update(poses, time_ns)
-        given = np.full(len(poses.xy), -1, np.int64)
-        seen = np.isfinite(tracks.xy).any(axis=(1, 2))
-        for track, row in zip(tracks.track_ids[seen].tolist(), tracks.xy[seen], strict=True):
-            given[[np.array_equal(row, xy, equal_nan=True) for xy in poses.xy]] = track
+        rows = rows_of(poses, tracks)
+        given = np.full(len(rows), -1, np.int64)
+        given[rows >= 0] = tracks.track_ids[rows[rows >= 0]]
         return given
 
     return follow
