@@ -49,6 +49,8 @@ class TracksRecord(msgspec.Struct, frozen=True, gc=False):
         identity_confidence: `(n_tracks,)` float32.
         last_seen_ns: `(n_tracks,)` int64, ns.
         class_ids: `(n_tracks,)` int32.
+        suspect_ids: `(n_tracks,)` int32; None in logs from before it was recorded.
+        corrected_ids: `(n_tracks,)` int32; None likewise.
     """
 
     n_tracks: int
@@ -59,6 +61,8 @@ class TracksRecord(msgspec.Struct, frozen=True, gc=False):
     identity_confidence: bytes
     last_seen_ns: bytes
     class_ids: bytes
+    suspect_ids: bytes | None = None
+    corrected_ids: bytes | None = None
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
@@ -255,6 +259,8 @@ def pack_tracks(tracks: Tracks) -> TracksRecord:
         tracks.identity_confidence.tobytes(),
         tracks.last_seen_ns.tobytes(),
         tracks.class_ids.tobytes(),
+        tracks.suspect_ids.tobytes(),
+        tracks.corrected_ids.tobytes(),
     )
 
 
@@ -272,6 +278,8 @@ def unpack_tracks(record: TracksRecord) -> Tracks:
         _array("tracks.identity_confidence", record.identity_confidence, "<f4", (tracks,)),
         _array("tracks.last_seen_ns", record.last_seen_ns, "<i8", (tracks,)),
         _array("tracks.class_ids", record.class_ids, "<i4", (tracks,)),
+        _array("tracks.suspect_ids", record.suspect_ids or bytes(4 * tracks), "<i4", (tracks,)),
+        _array("tracks.corrected_ids", record.corrected_ids or bytes(4 * tracks), "<i4", (tracks,)),
     )
 
 

@@ -9,6 +9,7 @@ from realtime.folder import REPORT, RIG
 from realtime.report.drawing import escape
 from realtime.report.gallery import Pictures, Shot, choose_shots, figure, session_pictures
 from realtime.report.html import document, table, tile
+from realtime.report.identities import in_words
 from realtime.report.latency_plots import latency_over_time, survival_plot
 from realtime.report.session_data import SessionData, load_session
 from realtime.report.summary import LATENCY_MEANING, PERCENTILES, format_ms, summarize
@@ -59,7 +60,8 @@ def _page(data: SessionData, shots: list[Shot], images: Pictures) -> str:
     numbers = summarize(data)
     sections = [_header(data, numbers)]
     if data.n_frames:
-        sections += [_happened(data, numbers), _latency(data, numbers), _bouts(data, shots, images), _values(data)]
+        sections += [_happened(data, numbers), _identities(data), _latency(data, numbers)]
+        sections += [_bouts(data, shots, images), _values(data)]
     sections += [_lost(numbers), _setup(data)]
     return document(f"{data.folder.resolve().name} – poseloop", "".join(sections), pictures=True)
 
@@ -157,6 +159,23 @@ def _held_back(data: SessionData) -> str:
     ]
     return "<h3>Why stimuli were not sent</h3>" + table(
         ("stimulus", "outcome", "times", "first at, s", "reason of the first"), rows, n_words=2, last_is_text=True
+    )
+
+
+def _identities(data: SessionData) -> str:
+    """Return when which animal was in doubt, the first ones where there are many."""
+    if not data.identity_events:
+        return ""
+    rows = [
+        (event.kind, f"{data.seconds[event.row]:.2f}", f"{data.frame_ids[event.row]}", escape(in_words(event)))
+        for event in data.identity_events[:_MAX_LISTED]
+    ]
+    more = len(data.identity_events) - len(rows)
+    return (
+        "<section><h2>Identities in doubt</h2>"
+        + table(("what", "at, s", "frame", "which"), rows, last_is_text=True)
+        + (f'<p class="note">and {more:,} more.</p>' if more > 0 else "")
+        + "</section>"
     )
 
 

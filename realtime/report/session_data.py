@@ -21,6 +21,7 @@ from realtime.recording.records import (
     ReceiptRecord,
     TriggerEventRecord,
 )
+from realtime.report.identities import IdentityEvent, IdentityTrace
 
 STAGES = ("grab", "predict", "update", "evaluate", "fire")
 
@@ -78,6 +79,7 @@ class SessionData:
         intents: (frame index, intent) in order.
         receipts: (frame index, receipt) in order.
         events: (frame index, event) in order.
+        identity_events: Suspected and corrected swaps, in order.
         notes: What happened beside the frames.
         end: The end record, or None where the log was cut short.
         damage: Why the log could not be read to its end, or the empty string.
@@ -94,6 +96,7 @@ class SessionData:
     intents: tuple[tuple[int, IntentRecord], ...]
     receipts: tuple[tuple[int, ReceiptRecord], ...]
     events: tuple[tuple[int, TriggerEventRecord], ...]
+    identity_events: tuple[IdentityEvent, ...]
     notes: tuple[NoteRecord, ...]
     end: EndRecord | None
     damage: str
@@ -138,6 +141,7 @@ class _Columns:
     intents: list[tuple[int, IntentRecord]] = field(default_factory=list)
     receipts: list[tuple[int, ReceiptRecord]] = field(default_factory=list)
     events: list[tuple[int, TriggerEventRecord]] = field(default_factory=list)
+    identities: IdentityTrace = field(default_factory=IdentityTrace)
     notes: list[NoteRecord] = field(default_factory=list)
     end: EndRecord | None = None
 
@@ -155,6 +159,7 @@ class _Columns:
         self.intents.extend([(row, intent) for intent in record.intents])
         self.receipts.extend([(row, receipt) for receipt in record.receipts])
         self.events.extend([(row, event) for event in record.trigger_events])
+        self.identities.add(row, record.tracks)
 
 
 def load_session(folder: Path) -> SessionData:
@@ -190,6 +195,7 @@ def load_session(folder: Path) -> SessionData:
         intents=tuple(columns.intents),
         receipts=tuple(columns.receipts),
         events=tuple(columns.events),
+        identity_events=tuple(columns.identities.events),
         notes=tuple(columns.notes),
         end=columns.end,
         damage=damage,

@@ -59,6 +59,9 @@ def summarize(data: SessionData) -> dict[str, Any]:
         "drops": drops(data),
         "missing_frame_ids": _missing_frame_ids(data),
         "rules": {name: _rule(data, name) for name in data.rules},
+        "identity": {
+            kind: sum(event.kind == kind for event in data.identity_events) for kind in ("suspected", "corrected")
+        },
         "stimuli": stimulus_outcomes(data),
         "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
         "refused_commands": dict(
@@ -82,6 +85,11 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
         longest = "" if rule["longest_s"] is None else f", longest {rule['longest_s']:.2f} s"
         lines.append(
             f"rule {name}: bouts {rule['bouts']}{longest}; on {rule['on_s']:.1f} s, unknown {rule['unknown_s']:.1f} s"
+        )
+    if any(numbers["identity"].values()):
+        suspected, corrected = numbers["identity"]["suspected"], numbers["identity"]["corrected"]
+        lines.append(
+            f"identity: tracks suspected of being another animal {suspected} times, corrected {corrected} times"
         )
     for name, outcomes in numbers["stimuli"].items():
         lines.append(f"stimulus {name}: {_counts(outcomes) or 'never asked for'}")

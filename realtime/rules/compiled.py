@@ -12,10 +12,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.rules.calculation import Op
 from realtime.rules.checked import Checker
 from realtime.rules.errors import RuleError, Source
 from realtime.rules.functions import FUNCTIONS, Parameter, Result
-from realtime.rules.kernel import Op, Role, Setting
+from realtime.rules.kernel import Role, Setting
 from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, parse, walk
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.units import UNITS, Dimension

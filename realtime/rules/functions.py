@@ -7,6 +7,7 @@
 | `visible(p)` | whether the node is seen; of an animal, whether any of its nodes is | never: an absent animal is not visible |
 | `score(a.node)` | the network's score of a node, 0–1; 0 where it is not seen | the animal is absent |
 | `identity_confidence(a)` | how sure the tracker is that a is still a, 0–1 | the animal is absent |
+| `swap_suspected(a)` | whether a may be another animal since some time, as far as the tracker knows | the animal is absent |
 | `abs(x)` `min(x, y, …)` `max(x, y, …)` | a number of the same kind | an argument is unknown |
 
 A point is `role.node`, or `role` alone for the animal's centre.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from types import MappingProxyType
 
-from realtime.rules.kernel import Op
+from realtime.rules.calculation import Op
 from realtime.rules.units import ANGLE, LENGTH, NUMBER, Dimension
 
 
@@ -64,6 +65,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "visible": Function(Op.VISIBLE, (Parameter.ANIMAL_OR_NODE,), Result.TRUTH),
         "score": Function(Op.SCORE, (Parameter.NODE,), NUMBER),
         "identity_confidence": Function(Op.IDENTITY_CONFIDENCE, (Parameter.ANIMAL,), NUMBER),
+        "swap_suspected": Function(Op.SWAP_SUSPECTED, (Parameter.ANIMAL,), Result.TRUTH),
         "abs": Function(Op.ABS, (Parameter.QUANTITY,), Result.AS_ARGUMENTS),
         "min": Function(Op.MIN, (Parameter.QUANTITY, Parameter.QUANTITY), Result.AS_ARGUMENTS, repeats=True),
         "max": Function(Op.MAX, (Parameter.QUANTITY, Parameter.QUANTITY), Result.AS_ARGUMENTS, repeats=True),

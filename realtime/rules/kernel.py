@@ -1,11 +1,7 @@
-"""The compiled half of a rule: a stack machine for its expressions and the state machine behind them.
+"""The compiled half of a rule: the state machine behind its expressions.
 
 One function evaluates any number of frames; the live loop calls it with one frame and a replay with a whole recording,
-so both are the same machine code and agree to the last bit. Everything that is compiled stays in this file, because
-Numba's cache notices a change of the file of the function that is called, not of the files that it calls.
-
-On the stack a truth value is 1 (true), 0 (false) or NaN (unknown), and an unknown quantity is NaN. Logic is Kleene's:
-`false and unknown` is false, `true or unknown` is true.
+so both are the same machine code and agree to the last bit. Truth values are those of `calculation`.
 
 States. A rule has one binding of its roles to animals, or with "any pair" one for every ordered pair of tracks. A
 binding that is not latched looks at `start` = `when and not until`; a latched one looks at `stop` = `until`. Without
@@ -33,48 +29,18 @@ latched or not; a track that is merely not seen is unknown. The binding that is 
 those that are ON, else that were unlatched in this frame, else that are UNKNOWN, else of all.
 """
 
-# An interpreter is one branch for each operation.
-# ruff: noqa: PLR0911, PLR0912
-
 import functools
 import math
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.compiled import compiled
 from realtime.decision import Edge, State
-
-
-class Op(IntEnum):
-    """Operations. A row of code is (operation, first operand, second operand); the operands are named here."""
-
-    CONSTANT = 0  # index into the constants
-    POINT = 1  # role, node; pushes x, y
-    RECORD = 2  # index into the recorded values; leaves the stack as it is
-    DISTANCE = 3  # pops two points
-    FACING = 4  # pops back, front, centre and target points
-    VISIBLE = 5  # role, node or -1 for any node
-    SCORE = 6  # role, node
-    IDENTITY_CONFIDENCE = 7  # role
-    NEGATIVE = 8
-    ABS = 9
-    ADD = 10
-    SUBTRACT = 11
-    MULTIPLY = 12
-    DIVIDE = 13
-    MIN = 14
-    MAX = 15
-    LESS = 16
-    LESS_EQUAL = 17
-    GREATER = 18
-    GREATER_EQUAL = 19
-    NOT = 20
-    AND = 21
-    OR = 22
+from realtime.rules.calculation import calculate, kleene_and
 
 
 class Role(IntEnum):
@@ -125,139 +91,7 @@ class Outcome(IntEnum):
     TRACK_IDS = 2
 
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
-
-
-def _compiled(function: _Function) -> _Function:
-    """Numba's decorator with the function's type kept. No fastmath: a replay agrees to the last bit."""
-    compiled: _Function = numba.njit(cache=True)(function)
-    return compiled
-
-
-@_compiled
-def _distance(x1: float, y1: float, x2: float, y2: float) -> float:
-    dx, dy = x2 - x1, y2 - y1
-    return math.sqrt(dx * dx + dy * dy)
-
-
-@_compiled
-def _angle_deg(ux: float, uy: float, vx: float, vy: float) -> float:
-    """Return the angle between two vectors, 0–180 deg; NaN where one has no length.
-
-    atan2(|u × v|, u · v) stays exact near 0 and 180 deg, where acos loses half of its digits.
-    """
-    cross, dot = ux * vy - uy * vx, ux * vx + uy * vy
-    if cross == 0.0 and dot == 0.0:
-        return math.nan
-    return math.atan2(abs(cross), dot) * (180.0 / math.pi)
-
-
-@_compiled
-def _is_visible(xy: NDArray[np.float32], row: int, node: int) -> float:
-    if row < 0:
-        return 0.0
-    for k in range(xy.shape[1]):
-        if node in (-1, k) and not (math.isnan(xy[row, k, 0]) or math.isnan(xy[row, k, 1])):
-            return 1.0
-    return 0.0
-
-
-@_compiled
-def _combined(op: int, left: float, right: float) -> float:
-    """Return one arithmetic operation or comparison of two known or unknown quantities."""
-    if math.isnan(left) or math.isnan(right):
-        return math.nan
-    if op == Op.ADD:
-        return left + right
-    if op == Op.SUBTRACT:
-        return left - right
-    if op == Op.MULTIPLY:
-        return left * right
-    if op == Op.DIVIDE:
-        return left / right if right != 0.0 else math.nan
-    if op == Op.MIN:
-        return min(left, right)
-    if op == Op.MAX:
-        return max(left, right)
-    if op == Op.LESS:
-        return 1.0 if left < right else 0.0
-    if op == Op.LESS_EQUAL:
-        return 1.0 if left <= right else 0.0
-    if op == Op.GREATER:
-        return 1.0 if left > right else 0.0
-    return 1.0 if left >= right else 0.0
-
-
-@_compiled
-def _and(left: float, right: float) -> float:
-    if left == 0.0 or right == 0.0:
-        return 0.0
-    return 1.0 if left == 1.0 and right == 1.0 else math.nan
-
-
-@_compiled
-def _calculate(
-    code: NDArray[np.int32],
-    first: int,
-    stop: int,
-    constants: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    xy: NDArray[np.float32],
-    node_scores: NDArray[np.float32],
-    identity_confidence: NDArray[np.float32],
-    stack: NDArray[np.float64],
-    values: NDArray[np.float64],
-) -> float:
-    """Run rows `first` to `stop` of the code, write the numbers compared to `values`, and return the truth value."""
-    top = -1
-    for pc in range(first, stop):
-        op, a, b = code[pc, 0], code[pc, 1], code[pc, 2]
-        if op == Op.CONSTANT:
-            top += 1
-            stack[top] = constants[a]
-        elif op == Op.POINT:
-            top += 2
-            row = rows[a]
-            stack[top - 1] = xy[row, b, 0] if row >= 0 else math.nan
-            stack[top] = xy[row, b, 1] if row >= 0 else math.nan
-        elif op == Op.RECORD:
-            values[a] = stack[top]
-        elif op == Op.DISTANCE:
-            top -= 3
-            stack[top] = _distance(stack[top], stack[top + 1], stack[top + 2], stack[top + 3])
-        elif op == Op.FACING:
-            top -= 7
-            back_x, back_y, front_x, front_y = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
-            centre_x, centre_y, target_x, target_y = stack[top + 4], stack[top + 5], stack[top + 6], stack[top + 7]
-            stack[top] = _angle_deg(front_x - back_x, front_y - back_y, target_x - centre_x, target_y - centre_y)
-        elif op == Op.VISIBLE:
-            top += 1
-            stack[top] = _is_visible(xy, rows[a], b)
-        elif op == Op.SCORE:
-            top += 1
-            stack[top] = node_scores[rows[a], b] if rows[a] >= 0 else math.nan
-        elif op == Op.IDENTITY_CONFIDENCE:
-            top += 1
-            stack[top] = identity_confidence[rows[a]] if rows[a] >= 0 else math.nan
-        elif op == Op.NEGATIVE:
-            stack[top] = -stack[top]
-        elif op == Op.ABS:
-            stack[top] = abs(stack[top])
-        elif op == Op.NOT:
-            stack[top] = 1.0 - stack[top]
-        elif op == Op.AND:
-            top -= 1
-            stack[top] = _and(stack[top], stack[top + 1])
-        elif op == Op.OR:
-            top -= 1
-            stack[top] = 1.0 - _and(1.0 - stack[top], 1.0 - stack[top + 1])
-        else:
-            top -= 1
-            stack[top] = _combined(op, stack[top], stack[top + 1])
-    return float(stack[0])
-
-
-@_compiled
+@compiled
 def _bind_fixed_roles(
     roles: NDArray[np.int32],
     track_ids: NDArray[np.int32],
@@ -280,7 +114,7 @@ def _bind_fixed_roles(
         rows[role] = found if n_found == 1 else -1
 
 
-@_compiled
+@compiled
 def _step(
     bindings: NDArray[np.int64],
     table: int,
@@ -297,7 +131,7 @@ def _step(
             return State.ON
         bindings[table, index, Binding.LATCHED] = 0
         return State.UNKNOWN if math.isnan(until) else State.OFF
-    start = _and(when, 1.0 - until)
+    start = kleene_and(when, 1.0 - until)
     if start == 1.0:
         if bindings[table, index, Binding.WAS_TRUE]:
             bindings[table, index, Binding.TRUE_NS] += elapsed_ns
@@ -314,14 +148,14 @@ def _step(
     return State.OFF if start == 0.0 else State.UNKNOWN
 
 
-@_compiled
+@compiled
 def _pair_rows(index: int, first: int, stop: int) -> tuple[int, int]:
     """Return the rows of the index-th ordered pair of rows `first` to `stop`."""
     one, other = index // (stop - first - 1), index % (stop - first - 1)
     return first + one, first + other + (1 if other >= one else 0)
 
 
-@_compiled
+@compiled
 def _carry_over(
     bindings: NDArray[np.int64], old: int, n_old: int, at: int, index: int, first_id: int, second_id: int
 ) -> int:
@@ -343,14 +177,14 @@ def _carry_over(
     return at + 1 if is_known else at
 
 
-@_compiled
+@compiled
 def _may_rise(memory: NDArray[np.int64], settings: NDArray[np.int64], now_ns: int) -> bool:
     if memory[Memory.IS_ON] or not memory[Memory.HAS_RISEN]:
         return True
     return bool(now_ns - memory[Memory.LAST_RISING_NS] >= settings[Setting.REFRACTORY_NS])
 
 
-@_compiled
+@compiled
 def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings: int) -> int:
     """Remember the frame and return the rule's edge."""
     was_on, is_on = memory[Memory.IS_ON] == 1, state == State.ON
@@ -365,7 +199,7 @@ def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings:
     return Edge.FALLING if was_on and not is_on else Edge.NONE
 
 
-@_compiled
+@compiled
 def _report(
     rows: NDArray[np.int64],
     track_ids: NDArray[np.int32],
@@ -395,13 +229,14 @@ def evaluate_frames(
     node_scores: NDArray[np.float32],
     identity_confidence: NDArray[np.float32],
     class_ids: NDArray[np.int32],
+    suspect_ids: NDArray[np.int32],
     outcomes: NDArray[np.int32],
     values: NDArray[np.float64],
 ) -> None:
     """Evaluate a rule over frames in order.
 
     Args:
-        code: `(n_rows, 3)`, see `Op`; first the rows of `when`, then those of `until`.
+        code: `(n_rows, 3)`, see `calculation.Op`; first the rows of `when`, then those of `until`.
         constants: `(n_constants,)` numbers of the expressions.
         roles: `(n_roles, 2)`, see `Role`.
         settings: See `Setting`.
@@ -415,6 +250,7 @@ def evaluate_frames(
         node_scores: `(n_rows, n_nodes)`.
         identity_confidence: `(n_rows,)`.
         class_ids: `(n_rows,)`.
+        suspect_ids: `(n_rows,)`.
         outcomes: `(n_frames, 2 + n_roles)`, written, see `Outcome`.
         values: `(n_frames, n_comparisons)`, written: the numbers compared, NaN where unknown.
     """
@@ -441,11 +277,23 @@ def evaluate_frames(
             at = _carry_over(bindings, old, n_old, at, index, first_id, second_id)
             was_latched = bindings[1 - old, index, Binding.LATCHED] == 1
             # Written out, because a tuple of arrays counts references and doubles the time of a frame.
-            when = _calculate(code, 0, n_when, constants, rows, xy, node_scores, identity_confidence, stack, numbers)
+            when = calculate(
+                code, 0, n_when, constants, rows, xy, node_scores, identity_confidence, suspect_ids, stack, numbers
+            )
             until = 1.0 - when
             if n_when < n_rows:
-                until = _calculate(
-                    code, n_when, n_rows, constants, rows, xy, node_scores, identity_confidence, stack, numbers
+                until = calculate(
+                    code,
+                    n_when,
+                    n_rows,
+                    constants,
+                    rows,
+                    xy,
+                    node_scores,
+                    identity_confidence,
+                    suspect_ids,
+                    stack,
+                    numbers,
                 )
             found = _step(bindings, 1 - old, index, when, until, settings, may_rise, elapsed_ns)
             if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
@@ -473,8 +321,7 @@ def machine_code() -> Callable[..., None]:
     program = (_array(i32, 2), _array(f64, 1), _array(i32, 2), _array(i64, 1))
     memory = (_array(i64, 1, readonly=False), _array(i64, 3, readonly=False))
     frames = (_array(i64, 1), _array(i64, 1))
-    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), _array(i32, 1))
+    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), _array(i32, 1), _array(i32, 1))
     results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
-    compiled: Callable[..., None] = numba.njit(signature, cache=True)(evaluate_frames)
-    return compiled
+    return compiled(evaluate_frames, signature)

@@ -24,6 +24,7 @@ class TrackTable:
         node_scores: `(n_rows, n_nodes)` float32.
         identity_confidence: `(n_rows,)` float32.
         class_ids: `(n_rows,)` int32, -1 = unknown.
+        suspect_ids: `(n_rows,)` int32, 0 = not suspected of being another animal.
     """
 
     frame_ids: NDArray[np.int64]
@@ -34,6 +35,7 @@ class TrackTable:
     node_scores: NDArray[np.float32]
     identity_confidence: NDArray[np.float32]
     class_ids: NDArray[np.int32]
+    suspect_ids: NDArray[np.int32]
 
     @classmethod
     def stack(cls, frame_ids: Sequence[int], timestamps_ns: Sequence[int], frames: Sequence[Tracks]) -> Self:
@@ -56,6 +58,7 @@ class TrackTable:
             np.concatenate([tracks.node_scores for tracks in frames]),
             np.concatenate([tracks.identity_confidence for tracks in frames]),
             np.concatenate([tracks.class_ids for tracks in frames]),
+            np.concatenate([tracks.suspect_ids for tracks in frames]),
         )
 
 

@@ -85,6 +85,7 @@ class Rule:
             tracks.node_scores,
             tracks.identity_confidence,
             tracks.class_ids,
+            tracks.suspect_ids,
             self._outcome,
             self._values,
         )
@@ -116,6 +117,7 @@ class Rule:
             recording.node_scores,
             recording.identity_confidence,
             recording.class_ids,
+            recording.suspect_ids,
             outcomes,
             values,
         )

@@ -38,7 +38,7 @@ def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
         floats=np.zeros(max_tracks * (2 * n_nodes + 6 + n_classes)),
-        integers=np.zeros(4 + 5 * max_tracks, dtype=np.int64),
+        integers=np.zeros(4 + 8 * max_tracks, dtype=np.int64),
         rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
 
@@ -109,7 +109,7 @@ def settings_in(values: NDArray[np.float64]) -> Settings:
 @compiled
 def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: int, n_classes: int) -> TrackState:
     """Return the state that lies in two buffers, as views of them."""
-    tracks = integers[4:].reshape(5, -1)
+    tracks = integers[4:].reshape(8, -1)
     n = tracks.shape[1]
     velocity = n * 2 * n_nodes  # where it begins
     body_px = velocity + n * 2
@@ -121,14 +121,17 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
         ids=tracks[0],
         last_seen_ns=tracks[1],
         class_ids=tracks[2],
+        home_ids=tracks[3],
+        suspect_ids=tracks[4],
+        corrected_ids=tracks[5],
         pose=floats[:velocity].reshape(n, n_nodes, 2),
         velocity=floats[velocity:body_px].reshape(n, 2),
         body_px=floats[body_px:confidence],
         confidence=floats[confidence:candidates],
         evidence=floats[evidence:].reshape(n, n_classes),
         candidate_xy=floats[candidates:evidence].reshape(n, 2),
-        candidate_first_ns=tracks[3],
-        candidate_last_ns=tracks[4],
+        candidate_first_ns=tracks[6],
+        candidate_last_ns=tracks[7],
     )
 
 

@@ -1,4 +1,4 @@
-"""Identity: which known animal a track is, and how sure it is that the track is still the same animal.
+"""Identity: how sure it is that a track is still the same animal, and what was seen of its class.
 
 Confidence is the chance that a row is still the animal that it was when its track began. Every event keeps a share of
 what the confidence stands above chance, which is 1 / max_tracks (1/2 for a single track):
@@ -9,8 +9,9 @@ what the confidence stands above chance, which is 1 / max_tracks (1/2 for a sing
     not seen             keep = exp(−unseen / lost_s), in what is reported only
     seen again           keep = exp(−(unseen / HIDDEN_S)³) if it may be another animal that came out there: one that is
                          or was out of sight too, or anybody in an open population; else nothing is lost
-    lost and seen again  keep = 0, and the class is forgotten
-    class seen           c moves to the posterior of the track's class over class_memory_s: the only way up
+    lost and seen again  keep = 0, and the class is forgotten; nothing, if it is the only animal of all that was missing
+    class seen           c moves to the posterior of the track's own class over class_memory_s, at once below 1/2
+    swap corrected       c = that posterior (`swaps`)
 
 Two animals in contact cost confidence as far as their poses become hard to tell apart, no further: with the default
 kernel, two flies half a body length apart lose none. How true the number is: `python -m benchmarks.tracking_crowds`.
@@ -22,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.compiled import compiled
-from realtime.tracking.assignment import greedy
 
 MARGIN_SOFTNESS = 0.15
 """Margin (in units of a pair's cost, 0–2) at which a quarter of the confidence above chance is lost."""
 
 CLASS_CERTAIN = 0.8
-"""Posterior from which a track has a class."""
+"""Posterior from which a track is said to be of a class."""
 
 LOOKS_PER_S = 10.0
 """Independent looks at an animal's class per second: frames closer together repeat the same error."""
@@ -74,22 +74,3 @@ def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
     """Return the logarithm of a class's probability given all looks; NaN before the first."""
     highest = np.max(evidence)
     return float(evidence[class_id] - highest - math.log(np.sum(np.exp(evidence - highest))))
-
-
-@compiled
-def exclusive_classes(evidence: NDArray[np.float64], class_ids: NDArray[np.int64]) -> None:
-    """Give every track at most one class and every class at most one track, surest first; -1 = unknown.
-
-    Args:
-        evidence: `(n_tracks, n_classes)`.
-        class_ids: `(n_tracks,)`, written.
-    """
-    cost = np.empty(evidence.shape)
-    for track in range(evidence.shape[0]):
-        for k in range(evidence.shape[1]):
-            cost[track, k] = -log_posterior(evidence[track], k)
-            if not cost[track, k] <= -math.log(CLASS_CERTAIN):  # NaN too
-                cost[track, k] = np.inf
-    match = greedy(cost)
-    for track in range(evidence.shape[0]):
-        class_ids[track] = match[track]

@@ -28,7 +28,10 @@ class TrackState(NamedTuple):
         body_px: `(max_tracks,)` running body length, > 0.
         confidence: `(max_tracks,)` 0–1, at the last sighting.
         evidence: `(max_tracks, n_classes)` summed log-probability of each class, NaN = never looked.
-        class_ids: `(max_tracks,)` -1 = unknown.
+        class_ids: `(max_tracks,)` what is told of the class, -1 = not sure.
+        home_ids: `(max_tracks,)` the class that the track belongs to, for good as far as possible; -1 = none yet.
+        suspect_ids: `(max_tracks,)` id of the track whose animal it may be, its own id = any; 0 = not suspected.
+        corrected_ids: `(max_tracks,)` id of the track with which it was exchanged in this frame, 0 = none.
         candidate_xy: `(max_tracks, 2)` px, centres of detections that may become tracks; the first `counts[2]` count.
         candidate_first_ns: `(max_tracks,)`.
         candidate_last_ns: `(max_tracks,)`.
@@ -43,6 +46,9 @@ class TrackState(NamedTuple):
     confidence: NDArray[np.float64]
     evidence: NDArray[np.float64]
     class_ids: NDArray[np.int64]
+    home_ids: NDArray[np.int64]
+    suspect_ids: NDArray[np.int64]
+    corrected_ids: NDArray[np.int64]
     candidate_xy: NDArray[np.float64]
     candidate_first_ns: NDArray[np.int64]
     candidate_last_ns: NDArray[np.int64]
@@ -75,6 +81,9 @@ def spawn(state: TrackState, xy: NDArray[np.float64], timestamp_ns: int, min_bod
     state.confidence[track] = 1.0
     state.evidence[track] = np.nan
     state.class_ids[track] = -1
+    state.home_ids[track] = -1
+    state.suspect_ids[track] = 0
+    state.corrected_ids[track] = 0
     restart(state, track, xy, timestamp_ns)
     return track
 
@@ -135,4 +144,6 @@ def retire(state: TrackState, track: int) -> None:
         state.confidence[row] = state.confidence[row + 1]
         state.evidence[row] = state.evidence[row + 1]
         state.class_ids[row] = state.class_ids[row + 1]
+        state.home_ids[row] = state.home_ids[row + 1]
+        state.suspect_ids[row] = state.suspect_ids[row + 1]
     state.counts[0] = last

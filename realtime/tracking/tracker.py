@@ -126,6 +126,8 @@ class GreedyTracker:
             identity_confidence=rows.identity_confidence[:n_tracks].copy(),
             last_seen_ns=state.last_seen_ns[:n_tracks].copy(),
             class_ids=state.class_ids[:n_tracks].astype(np.int32),
+            suspect_ids=state.suspect_ids[:n_tracks].astype(np.int32),
+            corrected_ids=state.corrected_ids[:n_tracks].astype(np.int32),
         )
 
     def expected_xy(self, timestamp_ns: int) -> NDArray[np.float32] | None:

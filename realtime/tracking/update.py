@@ -13,13 +13,13 @@ from realtime.tracking.detections import Detections, canonical_order, usable
 from realtime.tracking.identity import (
     MARGIN_SOFTNESS,
     add_class_evidence,
-    exclusive_classes,
     kept_confidence,
     log_posterior,
 )
 from realtime.tracking.probation import confirmed
 from realtime.tracking.similarity import HIGHEST_COST, pair_cost
 from realtime.tracking.state import TrackState, expected_shift, follow, restart, retire, spawn, unseen_s
+from realtime.tracking.swaps import settle
 
 CLASS_WEIGHT = 0.5
 """Cost of a detection whose class is surely not the track's: less than a body length near by, more than nothing."""
@@ -68,7 +68,8 @@ def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Sett
     if not settings.closed_population:
         _retire_lost(state, timestamp_ns, settings.lost_s)
     seen_as = np.full(state.ids.size, -1, dtype=np.int64)  # the detection of each track, -1 = not seen
-    _match(state, detections, timestamp_ns, settings, seen_as)
+    gap_s = _gaps(state)
+    _match(state, detections, timestamp_ns, settings, gap_s, seen_as)
     newcomers = confirmed(
         state,
         detections,
@@ -82,8 +83,8 @@ def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Sett
     n_spawned = min(newcomers.size, state.ids.size - state.counts[0])
     _spawn(state, detections, newcomers[:n_spawned], timestamp_ns, settings, seen_as)
     if settings.closed_population:
-        _retake_lost(state, detections, newcomers[n_spawned:], timestamp_ns, settings, seen_as)
-    exclusive_classes(state.evidence[: state.counts[0]], state.class_ids)
+        _retake_lost(state, detections, newcomers[n_spawned:], timestamp_ns, settings, gap_s, seen_as)
+    settle(state, seen_as, settings.gate_limit)
     _write_rows(state, detections, seen_as, timestamp_ns, settings, rows)
     state.counts[3] = timestamp_ns
     return int(state.counts[0])
@@ -98,7 +99,12 @@ def _retire_lost(state: TrackState, timestamp_ns: int, lost_s: float) -> None:
 
 @compiled
 def _match(
-    state: TrackState, detections: Detections, timestamp_ns: int, settings: Settings, seen_as: NDArray[np.int64]
+    state: TrackState,
+    detections: Detections,
+    timestamp_ns: int,
+    settings: Settings,
+    gap_s: NDArray[np.float64],
+    seen_as: NDArray[np.int64],
 ) -> None:
     """Match tracks to detections within their gates, and update the tracks that are seen."""
     n_tracks = state.counts[0]
@@ -107,18 +113,21 @@ def _match(
         elapsed_s = unseen_s(state, track, timestamp_ns)
         _fill_costs(state, track, detections, elapsed_s, settings, cost[track])
     match = greedy(cost)
-    gap_s = _gaps(state)
-    hidden = _hidden_rivals(state, detections, match, gap_s, settings)
+    keep = np.ones(n_tracks)  # the share of the confidence above chance that each track keeps
+    for track in range(n_tracks):
+        if match[track] >= 0:
+            keep[track] = math.tanh(margin(cost, match, track, HIGHEST_COST) / MARGIN_SOFTNESS)
+    _lose_to_hidden(state, detections, match, gap_s, settings, keep)
     for track in range(n_tracks):
         seen_as[track] = match[track]
+        elapsed_s = unseen_s(state, track, timestamp_ns)
+        is_lost = elapsed_s > settings.lost_s and not _is_only_missing(
+            state, track, match, gap_s, timestamp_ns, settings
+        )
+        if match[track] >= 0 and is_lost:
+            _doubt(state, track, settings.chance)
+        state.confidence[track] = kept_confidence(state.confidence[track], keep[track], settings.chance)
         if match[track] >= 0:
-            elapsed_s = unseen_s(state, track, timestamp_ns)
-            if elapsed_s > settings.lost_s:
-                _doubt(state, track, settings.chance)
-            keep = math.tanh(margin(cost, match, track, HIGHEST_COST) / MARGIN_SOFTNESS)
-            if hidden[track]:
-                keep *= math.exp(-((gap_s[track] / HIDDEN_S) ** 3))
-            state.confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
             _look_at_class(state, track, detections.class_probs[match[track]], elapsed_s, settings.class_memory_s)
             follow(state, track, detections.xy[match[track]], timestamp_ns, settings.velocity_s, settings.min_body_px)
 
@@ -126,33 +135,59 @@ def _match(
 @compiled
 def _gaps(state: TrackState) -> NDArray[np.float64]:
     """Return how long each track has not been seen when the last frame came, s; 0 = it was seen in that frame."""
-    gap_s = np.empty(state.counts[0])
-    for track in range(gap_s.size):
+    gap_s = np.zeros(state.ids.size)
+    for track in range(state.counts[0]):
         gap_s[track] = max(state.counts[3] - state.last_seen_ns[track], 0) * 1e-9
     return gap_s
 
 
 @compiled
-def _hidden_rivals(
+def _lose_to_hidden(
     state: TrackState,
     detections: Detections,
     match: NDArray[np.int64],
     gap_s: NDArray[np.float64],
     settings: Settings,
-) -> NDArray[np.bool_]:
-    """Return which tracks are seen again where another animal, that is or was out of sight too, may have come out."""
-    hidden = np.zeros(match.size, dtype=np.bool_)
+    keep: NDArray[np.float64],
+) -> None:
+    """Lower what is kept where a track is seen again and another animal out of sight may have come out instead.
+
+    What is still out of sight loses as much: if this is not the one then neither is that the other.
+    """
     for track in range(match.size):
         if match[track] < 0 or gap_s[track] == 0.0:
             continue
-        hidden[track] = not settings.closed_population
+        share = math.exp(-((gap_s[track] / HIDDEN_S) ** 3))
+        is_rivalled = not settings.closed_population
         x, y = pose_centre(detections.xy[match[track]])
         for other in range(match.size):
-            if other != track and (match[other] < 0 or gap_s[other] > 0.0):
-                other_x, other_y = pose_centre(state.pose[other])
-                reach_px = settings.gate_limit * state.body_px[other]
-                hidden[track] = hidden[track] or math.hypot(x - other_x, y - other_y) <= reach_px
-    return hidden
+            if other == track or (match[other] >= 0 and gap_s[other] == 0.0):
+                continue
+            other_x, other_y = pose_centre(state.pose[other])
+            if math.hypot(x - other_x, y - other_y) <= settings.gate_limit * state.body_px[other]:
+                is_rivalled = True
+                if match[other] < 0:
+                    keep[other] *= share
+        if is_rivalled:
+            keep[track] *= share
+
+
+@compiled
+def _is_only_missing(
+    state: TrackState,
+    track: int,
+    seen_as: NDArray[np.int64],
+    gap_s: NDArray[np.float64],
+    timestamp_ns: int,
+    settings: Settings,
+) -> bool:
+    """Return whether every other animal of a closed population was seen in the last frame and is seen in this one."""
+    only = settings.closed_population and state.counts[0] == state.ids.size
+    only = only and (timestamp_ns - state.counts[3]) * 1e-9 <= settings.lost_s
+    for other in range(state.counts[0]):
+        if other != track and (seen_as[other] < 0 or gap_s[other] > 0.0):
+            only = False
+    return only
 
 
 @compiled
@@ -180,7 +215,7 @@ def _fill_costs(
 @compiled
 def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
     """Return 0 where the classes agree or nothing is known, up to CLASS_WEIGHT where they do not."""
-    if class_id < 0 or not np.isfinite(class_probs[class_id]):
+    if class_id < 0 or class_probs.size == 0 or not np.isfinite(class_probs[class_id]):
         return 0.0
     return float(CLASS_WEIGHT * (1.0 - min(max(class_probs[class_id], 0.0), 1.0)))
 
@@ -189,10 +224,15 @@ def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
 def _look_at_class(
     state: TrackState, track: int, class_probs: NDArray[np.float64], elapsed_s: float, memory_s: float
 ) -> None:
-    """Add a detection's class to its track's evidence; the confidence moves to what the evidence says."""
-    if add_class_evidence(state.evidence[track], class_probs, elapsed_s, memory_s) and state.class_ids[track] >= 0:
-        posterior = math.exp(log_posterior(state.evidence[track], state.class_ids[track]))
-        state.confidence[track] -= math.expm1(-elapsed_s / memory_s) * (posterior - state.confidence[track])
+    """Add a detection's class to its track's evidence; the confidence moves to what the evidence says.
+
+    It does so at once where another class is likelier, otherwise over the time that is remembered.
+    """
+    if add_class_evidence(state.evidence[track], class_probs, elapsed_s, memory_s) and state.home_ids[track] >= 0:
+        posterior = math.exp(log_posterior(state.evidence[track], state.home_ids[track]))
+        is_refuted = posterior < 0.5 and posterior < state.confidence[track]
+        share = 1.0 if is_refuted else -math.expm1(-elapsed_s / memory_s)
+        state.confidence[track] += share * (posterior - state.confidence[track])
 
 
 @compiled
@@ -258,6 +298,7 @@ def _retake_lost(
     newcomers: NDArray[np.int64],
     timestamp_ns: int,
     settings: Settings,
+    gap_s: NDArray[np.float64],
     seen_as: NDArray[np.int64],
 ) -> None:
     """Give detections left over to the lost tracks nearest to them, however far."""
@@ -273,8 +314,9 @@ def _retake_lost(
     for track in range(state.counts[0]):
         if match[track] >= 0:
             j = newcomers[match[track]]
+            if not _is_only_missing(state, track, seen_as, gap_s, timestamp_ns, settings):
+                _doubt(state, track, settings.chance)
             seen_as[track] = j
-            _doubt(state, track, settings.chance)
             _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
             restart(state, track, detections.xy[j], timestamp_ns)
 

@@ -18,7 +18,10 @@ def tracks(*rows):
     xy = np.array(rows, np.float32).reshape(-1, 2, 2)
     n = len(xy)
     ids = np.arange(1, n + 1, dtype=np.int32)
-    return Tracks(ids, xy, np.ones((n, 2), np.float32), np.ones(n, np.float32), np.zeros(n, np.int64), ids * 0 - 1)
+    none = np.zeros(n, np.int32)
+    return Tracks(
+        ids, xy, np.ones((n, 2), np.float32), np.ones(n, np.float32), np.zeros(n, np.int64), none - 1, none, none
+    )
 
 
 A, B, HALF, NOTHING = [[1, 2], [3, 4]], [[5, 6], [7, 8]], [[1, 2], [NAN, NAN]], [[NAN, NAN], [NAN, NAN]]

@@ -67,6 +67,8 @@ def tracks(draw):
         draw(arrays((n_tracks,))),
         draw(arrays((n_tracks,), np.int64)),
         draw(arrays((n_tracks,), np.int32)),
+        draw(arrays((n_tracks,), np.int32)),
+        draw(arrays((n_tracks,), np.int32)),
     )
 
 

@@ -203,6 +203,8 @@ class Session:
             np.ones(2, np.float32),
             self.last_seen_ns.copy(),
             np.array([0, 1], np.int32),
+            np.zeros(2, np.int32),
+            np.zeros(2, np.int32),
         )
 
     def _stage_ns(self, *, slow: bool) -> tuple[int, int, int, int, int]:

@@ -40,6 +40,7 @@ def make_tracks() -> Callable[..., Tracks]:
         scores: Mapping[int, float] | None = None,
         identities: Mapping[int, str] | None = None,
         confidence: Mapping[int, float] | None = None,
+        suspects: Mapping[int, int] | None = None,
     ) -> Tracks:
         ids = sorted(animals)
         xy = np.full((len(ids), len(NODES), 2), np.nan, np.float32)
@@ -57,6 +58,8 @@ def make_tracks() -> Callable[..., Tracks]:
             class_ids=np.array(
                 [CLASSES.index(identities[i]) if identities and i in identities else -1 for i in ids], np.int32
             ),
+            suspect_ids=np.array([(suspects or {}).get(i, 0) for i in ids], np.int32),
+            corrected_ids=np.zeros(len(ids), np.int32),
         )
 
     return make

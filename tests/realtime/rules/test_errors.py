@@ -15,7 +15,7 @@ def message(when: str, context: RuleContext, until: str | None = None, any_pair:
     return str(caught.value)
 
 
-FUNCTIONS = "distance, facing, visible, score, identity_confidence, abs, min, max"
+FUNCTIONS = "distance, facing, visible, score, identity_confidence, swap_suspected, abs, min, max"
 ROLES = "male, female, first, second"
 CASES = {
     "unknown node": (

@@ -96,6 +96,7 @@ VALUES = {
     "score of an absent animal": ("score(female.head)", math.nan),
     "identity confidence": ("identity_confidence(second)", 0.75),
     "identity confidence of an absent animal": ("identity_confidence(female)", math.nan),
+    "identity confidence in a sum": ("1 - identity_confidence(second)", 0.25),
     "abs": ("abs(score(second.head) - 1)", 0.75),
     "min": ("min(score(second.head), 0.5)", 0.25),
     "min of three": ("min(score(first.head), 0.5, 0.125)", 0.125),
@@ -200,6 +201,22 @@ def test_visible_is_never_unknown(name: str, context: RuleContext, make_tracks: 
     assert decide(f"not {expression}", context, tracks).state is (State.OFF if expected else State.ON)
 
 
+SUSPECTED = {
+    "suspected": ("swap_suspected(second)", State.ON),
+    "not suspected": ("swap_suspected(first)", State.OFF),
+    "negated": ("not swap_suspected(first)", State.ON),
+    "absent animal": ("swap_suspected(female)", State.UNKNOWN),
+    "not of an absent animal": ("not swap_suspected(female)", State.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("name", SUSPECTED)
+def test_swap_suspected(name: str, context: RuleContext, make_tracks: MakeTracks) -> None:
+    expression, expected = SUSPECTED[name]
+    tracks = make_tracks({1: {"head": (1, 1)}, 2: {}}, suspects={2: 1})
+    assert decide(expression, context, tracks).state is expected
+
+
 ROLES = {
     "by identity": ({4: "male", 7: "female"}, "male", (4,)),
     "nobody has the identity": ({7: "female"}, "male", ()),
@@ -284,7 +301,7 @@ def test_words_bind_as_written(name: str, context: RuleContext, make_tracks: Mak
 
 
 def test_every_function_is_tested_and_described() -> None:
-    tested = " ".join(case[0] for case in (*VALUES.values(), *UNITS.values(), *VISIBLE.values()))
+    tested = " ".join(case[0] for case in (*VALUES.values(), *UNITS.values(), *VISIBLE.values(), *SUSPECTED.values()))
     for name in functions.FUNCTIONS:
         assert f"{name}(" in tested
         assert f"`{name}(" in (functions.__doc__ or "")

@@ -20,6 +20,7 @@ SPECS = {
         "when": "min(distance(first, second), 1 cm) < 5 mm",
         "until": "abs(identity_confidence(second) - 0.5) > 0.4 or visible(first.head)",
     },
+    "suspicion": {"when": "swap_suspected(a) and not swap_suspected(b)", "any_pair": ("a", "b")},
     "pair and identity": {"when": f"{NEAR} and distance(male, b) < 20 px", "any_pair": ("a", "b")},
 }
 
@@ -47,6 +48,8 @@ def random_frames(seed: int, n_frames: int) -> list[Tracks]:
                 rng.random(n_tracks, np.float32),
                 np.zeros(n_tracks, np.int64),
                 rng.integers(-1, 2, n_tracks).astype(np.int32),
+                rng.integers(0, 2, n_tracks).astype(np.int32),
+                np.zeros(n_tracks, np.int32),
             )
         )
     return frames

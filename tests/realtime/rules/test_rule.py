@@ -1,6 +1,7 @@
 """How a rule turns on and off over time: every row of the table in `realtime.rules.kernel`, as timelines."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -400,7 +401,7 @@ def test_warm_up_compiles_and_changes_no_state(context: RuleContext, make_tracks
 
 def test_read_only_tracks_are_taken_without_compiling_again(context: RuleContext, make_tracks: MakeTracks) -> None:
     tracks = inputs(make_tracks, "T")
-    for array in (tracks.track_ids, tracks.xy, tracks.node_scores, tracks.identity_confidence, tracks.class_ids):
+    for array in astuple(tracks):
         array.setflags(write=False)
     assert near(context).evaluate(tracks, 0, 0).state is ON
     assert len(machine_code().signatures) == 1  # type: ignore[attr-defined]
@@ -415,6 +416,8 @@ def test_tracks_of_another_type_are_refused_at_once(context: RuleContext, make_t
         good.identity_confidence,
         good.last_seen_ns,
         good.class_ids,
+        good.suspect_ids,
+        good.corrected_ids,
     )
     with pytest.raises(TypeError, match="No matching definition"):
         near(context).evaluate(bad, 0, 0)

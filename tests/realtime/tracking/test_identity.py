@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from realtime.tracking.identity import add_class_evidence, exclusive_classes, kept_confidence, log_posterior
+from realtime.tracking.identity import add_class_evidence, kept_confidence, log_posterior
 
 NO_LOOK = np.full(2, np.nan)
 
@@ -47,24 +47,3 @@ def test_a_detection_without_class_says_nothing(probs: list[float]) -> None:
     evidence = NO_LOOK.copy()
     assert not add_class_evidence(evidence, np.array(probs), 0.1, 2.0)
     assert np.isnan(evidence).all()
-
-
-@pytest.mark.parametrize(
-    ("posteriors", "expected"),
-    [
-        pytest.param([[0.9, 0.1], [0.1, 0.9]], [0, 1], id="each-its-own"),
-        pytest.param([[0.95, 0.05], [0.99, 0.01]], [-1, 0], id="one-class-for-one-animal"),
-        pytest.param([[0.6, 0.4], [0.4, 0.6]], [-1, -1], id="not-sure-enough"),
-        pytest.param([[np.nan, np.nan], [0.1, 0.9]], [-1, 1], id="never-looked"),
-    ],
-)
-def test_exclusive_classes(posteriors: list[list[float]], expected: list[int]) -> None:
-    class_ids = np.zeros(2, dtype=np.int64)
-    exclusive_classes(np.log(np.array(posteriors)), class_ids)
-    assert class_ids.tolist() == expected
-
-
-def test_a_single_class_is_unknown_before_the_first_look() -> None:
-    class_ids = np.zeros(1, dtype=np.int64)
-    exclusive_classes(np.full((1, 1), np.nan), class_ids)
-    assert class_ids.tolist() == [-1]

@@ -206,8 +206,19 @@ def test_in_a_closed_population_a_detection_left_over_is_the_lost_animal() -> No
     now_ns = lost_for_two_seconds(follower)
     tracks = follower.update(poses(at(900, 900), at(500, 0)), now_ns)
     assert where(tracks) == {1: (900, 900), 2: (500, 0)}
-    assert tracks.identity_confidence.tolist() == [0.5, 1]
+    assert tracks.identity_confidence.tolist() == [1, 1]  # it was the only one missing
     assert where(follower.update(poses(at(900, 910), at(500, 0)), now_ns + FRAME_NS)) == {1: (900, 910), 2: (500, 0)}
+
+
+def test_of_two_lost_animals_it_may_be_either() -> None:
+    follower = tracker(max_tracks=3)
+    follower.update(poses(at(0, 0), at(0, 300), at(500, 0)), 0)
+    for i in range(1, 200):
+        follower.update(poses(at(500, 0)), i * FRAME_NS)
+    tracks = follower.update(poses(at(900, 900), at(500, 0)), 200 * FRAME_NS)
+    assert sum(place == (900, 900) for place in where(tracks).values()) == 1
+    assert tracks.identity_confidence[:2].max() < 0.5
+    assert tracks.identity_confidence[2] == 1
 
 
 def test_a_track_is_not_given_away_before_it_is_lost() -> None:
