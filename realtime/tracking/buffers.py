@@ -37,7 +37,7 @@ def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
     n_nodes, n_classes = settings.n_nodes, settings.n_classes
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
-        floats=np.zeros(max_tracks * (2 * n_nodes + 6 + n_classes)),
+        floats=np.zeros(max_tracks * (2 * n_nodes + 7 + n_classes)),
         integers=np.zeros(4 + 8 * max_tracks, dtype=np.int64),
         rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
@@ -114,7 +114,8 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
     velocity = n * 2 * n_nodes  # where it begins
     body_px = velocity + n * 2
     confidence = body_px + n
-    candidates = confidence + n
+    hidden_keep = confidence + n
+    candidates = hidden_keep + n
     evidence = candidates + n * 2
     return TrackState(
         counts=integers[:4],
@@ -127,7 +128,8 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
         pose=floats[:velocity].reshape(n, n_nodes, 2),
         velocity=floats[velocity:body_px].reshape(n, 2),
         body_px=floats[body_px:confidence],
-        confidence=floats[confidence:candidates],
+        confidence=floats[confidence:hidden_keep],
+        hidden_keep=floats[hidden_keep:candidates],
         evidence=floats[evidence:].reshape(n, n_classes),
         candidate_xy=floats[candidates:evidence].reshape(n, 2),
         candidate_first_ns=tracks[6],

@@ -27,6 +27,8 @@ class TrackState(NamedTuple):
         velocity: `(max_tracks, 2)` px/s.
         body_px: `(max_tracks,)` running body length, > 0.
         confidence: `(max_tracks,)` 0–1, at the last sighting.
+        hidden_keep: `(max_tracks,)` 0–1, the share of the confidence that is left when the track is seen again, because
+            others came out that may have been it; 1 while it is seen.
         evidence: `(max_tracks, n_classes)` summed log-probability of each class, NaN = never looked.
         class_ids: `(max_tracks,)` what is told of the class, -1 = not sure.
         home_ids: `(max_tracks,)` the class that the track belongs to, for good as far as possible; -1 = none yet.
@@ -44,6 +46,7 @@ class TrackState(NamedTuple):
     velocity: NDArray[np.float64]
     body_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    hidden_keep: NDArray[np.float64]
     evidence: NDArray[np.float64]
     class_ids: NDArray[np.int64]
     home_ids: NDArray[np.int64]
@@ -93,6 +96,7 @@ def restart(state: TrackState, track: int, xy: NDArray[np.float64], timestamp_ns
     """Put a track somewhere else, at rest."""
     state.pose[track] = xy
     state.velocity[track] = 0.0
+    state.hidden_keep[track] = 1.0
     state.last_seen_ns[track] = timestamp_ns
 
 
@@ -118,6 +122,7 @@ def follow(
             share = -math.expm1(-elapsed_s / BODY_LENGTH_MEMORY_S)
             state.body_px[track] += share * (max(body_length(xy), min_body_px) - state.body_px[track])
     state.pose[track] = xy
+    state.hidden_keep[track] = 1.0
     state.last_seen_ns[track] = timestamp_ns
 
 
@@ -142,6 +147,7 @@ def retire(state: TrackState, track: int) -> None:
         state.velocity[row] = state.velocity[row + 1]
         state.body_px[row] = state.body_px[row + 1]
         state.confidence[row] = state.confidence[row + 1]
+        state.hidden_keep[row] = state.hidden_keep[row + 1]
         state.evidence[row] = state.evidence[row + 1]
         state.class_ids[row] = state.class_ids[row + 1]
         state.home_ids[row] = state.home_ids[row + 1]

@@ -93,6 +93,7 @@ def _exchange(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) -> 
         state.evidence[a, k], state.evidence[b, k] = state.evidence[b, k], state.evidence[a, k]
     state.body_px[a], state.body_px[b] = state.body_px[b], state.body_px[a]
     state.last_seen_ns[a], state.last_seen_ns[b] = state.last_seen_ns[b], state.last_seen_ns[a]
+    state.hidden_keep[a], state.hidden_keep[b] = state.hidden_keep[b], state.hidden_keep[a]
     seen_as[a], seen_as[b] = seen_as[b], seen_as[a]
     state.corrected_ids[a], state.corrected_ids[b] = state.ids[b], state.ids[a]
     confidence = 1.0

@@ -152,24 +152,24 @@ def _lose_to_hidden(
 ) -> None:
     """Lower what is kept where a track is seen again and another animal out of sight may have come out instead.
 
-    What is still out of sight loses as much: if this is not the one then neither is that the other.
+    What is still out of sight will keep no more than that: if this is not the one, one of those is not what it seems.
     """
+    is_rival = np.empty(match.size, dtype=np.bool_)
     for track in range(match.size):
         if match[track] < 0 or gap_s[track] == 0.0:
             continue
         share = math.exp(-((gap_s[track] / HIDDEN_S) ** 3))
-        is_rivalled = not settings.closed_population
         x, y = pose_centre(detections.xy[match[track]])
         for other in range(match.size):
-            if other == track or (match[other] >= 0 and gap_s[other] == 0.0):
-                continue
             other_x, other_y = pose_centre(state.pose[other])
-            if math.hypot(x - other_x, y - other_y) <= settings.gate_limit * state.body_px[other]:
-                is_rivalled = True
-                if match[other] < 0:
-                    keep[other] *= share
-        if is_rivalled:
-            keep[track] *= share
+            is_near = math.hypot(x - other_x, y - other_y) <= settings.gate_limit * state.body_px[other]
+            is_rival[other] = is_near and other != track and (match[other] < 0 or gap_s[other] > 0.0)
+        n_rivals = np.count_nonzero(is_rival)
+        is_rivalled = n_rivals > 0 or not settings.closed_population
+        keep[track] *= min(share if is_rivalled else 1.0, state.hidden_keep[track])
+        for other in range(match.size):
+            if is_rival[other] and match[other] < 0:
+                state.hidden_keep[other] = min(state.hidden_keep[other], 1.0 - (1.0 - share) / n_rivals)
 
 
 @compiled
@@ -316,6 +316,9 @@ def _retake_lost(
             j = newcomers[match[track]]
             if not _is_only_missing(state, track, seen_as, gap_s, timestamp_ns, settings):
                 _doubt(state, track, settings.chance)
+            state.confidence[track] = kept_confidence(
+                state.confidence[track], state.hidden_keep[track], settings.chance
+            )
             seen_as[track] = j
             _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
             restart(state, track, detections.xy[j], timestamp_ns)
