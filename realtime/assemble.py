@@ -71,9 +71,40 @@ def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
     return {"checked": True, "tolerance_px": options.tolerance_px, **parity.as_dict()}
 
 
+def identity_names(rig: Rig, model: PoseModel) -> tuple[str, ...]:
+    """Return the names behind a track's class: those of the model, or those that the rig enrols.
+
+    Raises:
+        RigError: There are both, or more names than tracks.
+    """
+    if rig.identities is None:
+        return model.class_names
+    names = rig.identities.identities
+    if model.class_names:
+        raise RigError(
+            [
+                f"{rig.path}: $.identities: expected no enrolment, since the model tells the identities "
+                f"{', '.join(model.class_names)}; remove the section, or use a model without identities"
+            ]
+        )
+    if len(names) > rig.tracker.max_tracks:
+        raise RigError(
+            [
+                f"{rig.path}: $.identities: expected at most {rig.tracker.max_tracks} names "
+                f"($.tracker.max_tracks), got {len(names)} ({', '.join(names)})"
+            ]
+        )
+    return names
+
+
 def make_tracker(rig: Rig, model: PoseModel) -> GreedyTracker:
-    """Build the rig's tracker for the model's skeleton and identities, compiled and ready."""
-    tracker = GreedyTracker(rig.tracker, len(model.skeleton.nodes), model.class_names)
+    """Build the rig's tracker for the model's skeleton and identities, compiled and ready.
+
+    Raises:
+        RigError: See `identity_names`.
+    """
+    identity_names(rig, model)
+    tracker = GreedyTracker(rig.tracker, len(model.skeleton.nodes), model.class_names, rig.identities)
     tracker.warm_up()
     return tracker
 
@@ -87,7 +118,7 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
     try:
         context = RuleContext(
             node_names=model.skeleton.nodes,
-            class_names=model.class_names,
+            class_names=identity_names(rig, model),
             roles=rig.roles,
             front=rig.animal.front,
             back=rig.animal.back,

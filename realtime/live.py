@@ -27,7 +27,15 @@ from models.base import PoseModel
 from models.errors import ModelError
 from realtime import folder as session_folder
 from realtime import session
-from realtime.assemble import check_parity, load_model, make_camera, make_rules, make_stimulator, make_tracker
+from realtime.assemble import (
+    check_parity,
+    identity_names,
+    load_model,
+    make_camera,
+    make_rules,
+    make_stimulator,
+    make_tracker,
+)
 from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
@@ -197,6 +205,7 @@ def _describe(
             "class_names": model.class_names,
             "parity": parity,
         },
+        "identities": identity_names(rig, model),
         "triggers": {name: asdict(info) for name, info in outputs.items()},
         "machine": describe_machine(),
         "seed": rig.settings["camera"].get("seed"),

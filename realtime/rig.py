@@ -17,7 +17,7 @@ from realtime.recording import RecordingOptions
 from realtime.rules import RoleSpec, RuleSpec
 from realtime.rules.errors import suggestion
 from realtime.stimulus import LimitSpec, StimulusSpec, impossible_stimuli
-from realtime.tracking import TrackerOptions
+from realtime.tracking import EnrolmentOptions, TrackerOptions
 from triggers.base import Trigger
 
 ZOO_PREFIX = "zoo:"
@@ -71,6 +71,7 @@ class _RigFile(_Section):
     loop: LoopOptions = LoopOptions()
     tracker: TrackerOptions = TrackerOptions()
     calibration: CalibrationOptions = CalibrationOptions()
+    identities: EnrolmentOptions | None = None
     roles: dict[str, RoleSpec] = Field(default_factory=dict)
     rules: dict[str, RuleSpec] = Field(default_factory=dict)
     triggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -103,6 +104,7 @@ class Rig:
     loop: LoopOptions
     tracker: TrackerOptions
     calibration: CalibrationOptions
+    identities: EnrolmentOptions | None
     roles: Mapping[str, RoleSpec]
     rules: Mapping[str, RuleSpec]
     triggers: Mapping[str, Choice]
@@ -166,6 +168,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
         loop=sections.loop,
         tracker=sections.tracker,
         calibration=sections.calibration,
+        identities=sections.identities,
         roles=sections.roles,
         rules=sections.rules,
         triggers=outputs,

@@ -21,7 +21,7 @@ from realtime.recording.protocol import VIDEO_FILE
 from realtime.recording.records import DecisionRecord, FrameRecord, unpack_tracks
 from realtime.report.drawing import PALETTE, escape, svg
 from realtime.report.session_data import Bout, SessionData
-from realtime.report.values import quantity, recorded_rule
+from realtime.report.values import identity_names, quantity, recorded_rule
 from realtime.tracks import Tracks
 
 _PICTURE_PX = 480
@@ -119,17 +119,28 @@ def _grab_all(options: SessionOptions, first_frame_id: int) -> dict[int, NDArray
 def figure(shot: Shot, pictures: Pictures, description: Mapping[str, Any]) -> str:
     """Return one bout as an HTML figure."""
     image = pictures.by_frame_id.get(shot.frame_id)
-    box = _crop(shot.tracks, description.get("camera", {}))
+    drawing = picture(shot.tracks, image, description, f"Rule {shot.rule}, frame {shot.frame_id}")
+    return f"<figure>{drawing}<figcaption>{_caption(shot, description)}</figcaption></figure>"
+
+
+def picture(tracks: Tracks, image: NDArray[np.uint8] | None, description: Mapping[str, Any], label: str) -> str:
+    """Return the animals of one frame, with skeleton and track id, as SVG.
+
+    Args:
+        tracks: The animals.
+        image: The frame, or None where it cannot be had.
+        description: `session.json`.
+        label: For who cannot see it.
+    """
+    box = _crop(tracks, description.get("camera", {}))
     scale = _PICTURE_PX / (box[2] - box[0])
     parts = [f'<rect width="{_PICTURE_PX}" height="{_PICTURE_PX}" fill="#e9ecf0"/>']
     if image is not None:
         parts.append(_embedded(image, box))
-    for row in range(len(shot.tracks.track_ids)):
-        parts += _skeleton(shot.tracks, row, box, scale, description)
+    for row in range(len(tracks.track_ids)):
+        parts += _skeleton(tracks, row, box, scale, description)
     parts += _scale_bar(scale, description)
-    label = f"Rule {shot.rule}, frame {shot.frame_id}"
-    drawing = svg(_PICTURE_PX, _PICTURE_PX, parts, label)
-    return f"<figure>{drawing}<figcaption>{_caption(shot, description)}</figcaption></figure>"
+    return svg(_PICTURE_PX, _PICTURE_PX, parts, label)
 
 
 def track_color(track_id: int) -> str:
@@ -212,7 +223,7 @@ def _skeleton(
     parts = [f'<path d="{bones}" class="edge"/><path d="{bones}" class="bone" stroke="{color}"/>']
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="node" fill="{color}"/>' for x, y in points[seen]]
     class_id = int(tracks.class_ids[row])
-    names = model.get("class_names", ())
+    names = identity_names(description)
     name = f" {names[class_id]}" if 0 <= class_id < len(names) else ""
     x, y = _label_place(points[seen], (np.nanmean(tracks.xy, axis=(0, 1)) - box[:2]) * scale)
     parts.append(

@@ -54,13 +54,19 @@ def value_plots(data: SessionData, rule: str) -> str:
     return svg(WIDTH, y + 28, parts, f"Numbers that rule {rule} compared")
 
 
+def identity_names(description: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names behind the tracks' classes in a session; older ones know those of the model only."""
+    names: Sequence[str] = description.get("identities", description.get("model", {}).get("class_names", ()))
+    return names
+
+
 def recorded_rule(description: Mapping[str, Any], name: str) -> Rule | None:
     """Return a session's rule, compiled again for the names of its roles and comparisons; None if that cannot be."""
     try:
         rig, model = description["rig"], description["model"]
         context = RuleContext(
             node_names=tuple(model["skeleton"]["nodes"]),
-            class_names=tuple(model.get("class_names", ())),
+            class_names=tuple(identity_names(description)),
             roles={role: RoleSpec.model_validate(spec) for role, spec in rig.get("roles", {}).items()},
             front=rig["animal"]["front"],
             back=rig["animal"]["back"],

@@ -14,6 +14,7 @@ from realtime.tracking.buffers import (
     state_in,
     update_tracks,
 )
+from realtime.tracking.enrolment import Enrolment, EnrolmentOptions
 from realtime.tracking.update import Settings
 from realtime.tracks import Tracks
 
@@ -65,9 +66,30 @@ class GreedyTracker:
     and detection are matched first. What is left over starts new tracks up to `max_tracks`; in a closed population it
     re-takes lost ones. Animals first seen in the same frame are numbered from left to right. The order of
     the detections in `Poses` has no effect.
+
+    Args:
+        options: How.
+        n_nodes: Landmarks of the skeleton.
+        class_names: Identities that the model tells apart.
+        enrolment: How tracks get names where the model tells none; their classes are the indices of its `identities`.
+
+    Raises:
+        ValueError: There are class names and an enrolment.
     """
 
-    def __init__(self, options: TrackerOptions, n_nodes: int, class_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        options: TrackerOptions,
+        n_nodes: int,
+        class_names: tuple[str, ...] = (),
+        enrolment: EnrolmentOptions | None = None,
+    ) -> None:
+        if class_names and enrolment is not None:
+            raise ValueError(
+                f"expected no enrolment, since the model tells identities ({', '.join(class_names)}), got one by "
+                f"{enrolment.by}"
+            )
+        self._enrolment_options = enrolment
         settings = Settings(
             gate=options.gate,
             gate_growth_per_s=options.gate_growth_per_s,
@@ -96,6 +118,7 @@ class GreedyTracker:
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
         self._state.counts[:] = (0, 1, 0, 0)
+        self._enrolment = None if self._enrolment_options is None else Enrolment(self._enrolment_options)
 
     def warm_up(self) -> None:
         """Compile what `update` and `expected_xy` need, then forget every animal."""
@@ -119,6 +142,8 @@ class GreedyTracker:
         n_detections = self._take(poses)
         n_tracks = update_tracks(*self._buffers, self._detections, n_detections, timestamp_ns)
         state, rows = self._state, self._rows
+        if self._enrolment is not None and not self._enrolment.done:
+            self._enrolment.look(state, timestamp_ns)
         return Tracks(
             track_ids=state.ids[:n_tracks].astype(np.int32),
             xy=rows.xy[:n_tracks].copy(),

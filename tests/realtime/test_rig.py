@@ -115,6 +115,23 @@ def test_every_rig_that_ships_is_valid_without_its_hardware(path):
             "rigs/arena.toml: $.limits.laser.one: expected a channel number, got 'one'",
         ),
         (
+            changed("identities", value={"by": "colour", "names": ["a", "b"]}),
+            "rigs/arena.toml: $.identities.by: expected 'size', 'x', 'y' or 'marks', got 'colour' (str)",
+        ),
+        (
+            changed("identities", value={"by": "size", "name": ["a", "b"]}),
+            "rigs/arena.toml: $.identities.name: unknown key; did you mean 'names'?",
+        ),
+        (
+            changed("identities", value={"by": "size", "names": ["a", "a"]}),
+            'rigs/arena.toml: $.identities: by = "size": expected the names of all animals, each once, '
+            "got ['a', 'a']",
+        ),
+        (
+            changed("identities", value={"by": "marks", "marks": [{"name": "a", "at_s": -1, "x_px": 1, "y_px": 2}]}),
+            "rigs/arena.toml: $.identities.marks.0.at_s: expected greater than or equal to 0, got -1 (int)",
+        ),
+        (
             changed("triggers", "laser", value="serial"),
             "rigs/arena.toml: $.triggers.laser: expected a valid dictionary, got 'serial' (str)",
         ),
