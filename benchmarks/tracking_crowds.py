@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.crowds import SCENES, CrowdFrame, Scene, body_plan, simulate
 from benchmarks.following import rows_of
+from models.evaluation.calibration import calibrate, still_the_same
 from models.evaluation.identity import idf1_score
 from realtime.machine import describe_machine
 from realtime.tracking import GreedyTracker, TrackerOptions
@@ -95,7 +96,6 @@ def _live(scene: Scene, n_animals: int) -> Follow:
 def score(frames: Sequence[CrowdFrame], follow: Follow) -> Result:
     """Follow a crowd and compare with the truth."""
     pairs: list[tuple[int, int, float, bool]] = []
-    first: dict[int, int] = {}
     last: dict[int, int] = {}
     n_predicted = 0
     for frame in frames:
@@ -104,7 +104,6 @@ def score(frames: Sequence[CrowdFrame], follow: Follow) -> Result:
         for track, animal, confidence in zip(tracks.tolist(), frame.truth.tolist(), sure.tolist(), strict=True):
             if track >= 0 and animal >= 0:
                 pairs.append((track, animal, confidence, last.get(track, animal) != animal))
-                first.setdefault(track, animal)
                 last[track] = animal
     tracks, animals = (np.array([pair[k] for pair in pairs], dtype=np.int64) for k in (0, 1))
     confidence = np.array([pair[2] for pair in pairs])
@@ -114,30 +113,23 @@ def score(frames: Sequence[CrowdFrame], follow: Follow) -> Result:
         switches=int(switched.sum()),
         sure_switches=int((confidence[switched] >= SURE).sum()),
         confidence=confidence,
-        right=np.array([first[track] for track in tracks.tolist()], dtype=np.int64) == animals,
+        right=still_the_same(tracks, animals),
     )
 
 
 def reliability(results: Sequence[Result]) -> dict[str, Any]:
     """Return how true confidences are, over all of the results.
 
-    `bins`: of ten bins of confidence, how many detections, their mean confidence, and the share whose animal is the one
-    that their track began with. `expected_calibration_error`: the mean difference of the two (Naeini et al. 2015).
+    `bins`, without empty ones, and `expected_calibration_error`: see `models.evaluation.calibration`.
     """
-    confidence = np.concatenate([result.confidence for result in results])
-    right = np.concatenate([result.right for result in results])
-    in_bin = np.minimum((confidence * 10).astype(np.int64), 9)
-    bins = [
-        {"n": int(here.sum()), "confidence": float(confidence[here].mean()), "right": float(right[here].mean())}
-        for here in (in_bin == k for k in range(10))
-        if here.any()
-    ]
-    error = sum(row["n"] * abs(row["confidence"] - row["right"]) for row in bins) / max(len(right), 1)
+    found = calibrate(
+        np.concatenate([result.confidence for result in results]), np.concatenate([result.right for result in results])
+    )
     return {
-        "expected_calibration_error": float(error),
+        "expected_calibration_error": found.expected_calibration_error,
         "switches": sum(result.switches for result in results),
         "sure_switches": sum(result.sure_switches for result in results),
-        "bins": bins,
+        "bins": [one.as_dict() for one in found.bins if one.n],
     }
 
 

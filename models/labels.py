@@ -19,6 +19,13 @@ Kind = Literal["user", "predicted", "auto", "shown"]
 else a model's. `shown`: a person's, and those of a model's that no person replaced, as SLEAP's window shows them.
 """
 
+TRACKING_SCORE = "tracking_score"
+IDENTITY_CONFIDENCE = "identity_confidence"
+"""A file whose provenance gives `TRACKING_SCORE` this meaning has identity confidences as its tracking scores.
+
+Other trackers write other things there: SLEAP's how alike an instance is to its track, 0 where it has no number.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -33,6 +40,8 @@ class Labels:
         predicted: `(n,)` bool: a model's, not a person's.
         tracks: `(n,)` int32 index into `track_names`; −1 = none.
         track_names: The tracks or known animals.
+        identity_confidence: `(n,)` float64, above 0 to 1: how sure the tracker was that the row is still the animal
+            that its track began with; NaN = it did not say.
         frames: `(n_frames,)` int64, ascending: every frame that was looked at, those without an animal too.
         video: The video's file name as the label file gives it (relative to it), or None.
         source: What messages call these labels: the file's path.
@@ -46,6 +55,7 @@ class Labels:
     predicted: NDArray[np.bool_]
     tracks: NDArray[np.int32]
     track_names: tuple[str, ...]
+    identity_confidence: NDArray[np.float64]
     frames: NDArray[np.int64]
     video: str | None = None
     source: str = "labels"
@@ -62,6 +72,7 @@ class Labels:
         predicted: ArrayLike | None = None,
         tracks: ArrayLike | None = None,
         track_names: Sequence[str] = (),
+        identity_confidence: ArrayLike | None = None,
         frames: ArrayLike | None = None,
         video: str | None = None,
         source: str = "labels",
@@ -77,6 +88,7 @@ class Labels:
             predicted: A model's rows; all of them if left out.
             tracks: Of the rows; none if left out.
             track_names: Names of the tracks.
+            identity_confidence: Of the rows; not said if left out.
             frames: Every frame that was looked at; those with rows if left out.
             video: The video's file name.
             source: What messages call these labels.
@@ -95,6 +107,7 @@ class Labels:
             "node_scores": _column(node_scores, 1.0, np.float32, missing.shape),
             "predicted": _column(predicted, True, np.bool_, (n,)),
             "tracks": _column(tracks, -1, np.int32, (n,)),
+            "identity_confidence": _column(identity_confidence, np.nan, np.float64, (n,)),
         }
         for name, column in columns.items():
             _expect_shape(source, name, column, missing.shape if name == "node_scores" else (n,))
@@ -279,10 +292,23 @@ def _table(
         predicted=predicted,
         tracks=np.array([track_numbers.get(id(instance.track), -1) for instance in instances], np.int32),
         track_names=[track.name for track in document.tracks],
+        identity_confidence=_identity_confidence(document, instances, predicted),
         frames=looked_at,
         video=_file_name(film),
         source=str(path),
     )
+
+
+def _identity_confidence(document: Any, instances: list[Any], predicted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return `(n,)` identity confidences; NaN for a person's, without a track, and if the file does not say any."""
+    sure = np.full(len(instances), np.nan)
+    if document.provenance.get(TRACKING_SCORE) == IDENTITY_CONFIDENCE:
+        for row in np.flatnonzero(predicted):
+            score = instances[row].tracking_score
+            # 0 is what programs leave there that save the file again and do not know the column.
+            if instances[row].track is not None and score is not None and 0 < score <= 1:
+                sure[row] = score
+    return sure
 
 
 def _file_name(video: Any) -> str | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.errors import LabelsError
 from models.evaluation.accuracy import NodeErrors, node_errors
+from models.evaluation.calibration import Calibration, calibration
 from models.evaluation.detection import Detection, detection, per_frame
 from models.evaluation.identity import Identity, identity
 from models.evaluation.matching import Matches, gate_of, match
@@ -32,6 +33,8 @@ class Evaluation:
         all_nodes: Errors over all nodes.
         nodes: Errors of every node, in their order.
         identity: How well tracks follow animals; None if truth or predictions have no tracks.
+        calibration: How true the tracker's identity confidence is; None if there is none to judge.
+        calibration_note: Why there is none, in words; None if there is one.
         sleap: SLEAP's metrics, by SLEAP's names.
     """
 
@@ -44,6 +47,8 @@ class Evaluation:
     all_nodes: NodeErrors
     nodes: tuple[NodeErrors, ...]
     identity: Identity | None
+    calibration: Calibration | None
+    calibration_note: str | None
     sleap: Mapping[str, Any]
 
     @property
@@ -70,6 +75,8 @@ class Evaluation:
             "errors": self.all_nodes.as_dict(),
             "nodes": {node.name: node.as_dict() for node in self.nodes},
             "identity": None if self.identity is None else self.identity.as_dict(),
+            "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "calibration_note": self.calibration_note,
             "sleap": summary(self.sleap),
         }
 
@@ -91,6 +98,7 @@ def evaluate(truth: Labels, predicted: Labels, options: EvaluationOptions | None
     if not len(pairs.truth.xy):
         raise LabelsError(f"{truth.source}: expected animals with one of {', '.join(pairs.nodes)}, got none")
     matches = match(pairs, gate_of(pairs, options.gate_px))
+    calibrated, calibration_note = calibration(pairs, matches)
     true_xy, xy = pairs.truth.xy[matches.truth_rows], pairs.predicted.xy[matches.predicted_rows]
     return Evaluation(
         truth=truth.source,
@@ -102,5 +110,7 @@ def evaluate(truth: Labels, predicted: Labels, options: EvaluationOptions | None
         all_nodes=node_errors("all", true_xy.reshape(-1, 2), xy.reshape(-1, 2)),
         nodes=tuple(node_errors(name, true_xy[:, k], xy[:, k]) for k, name in enumerate(pairs.nodes)),
         identity=identity(pairs, matches),
+        calibration=calibrated,
+        calibration_note=calibration_note,
         sleap=sleap_metrics(everything, options.oks_sigma),
     )

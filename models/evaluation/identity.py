@@ -1,12 +1,13 @@
-"""Identity: whether an animal keeps its track, as share of right names, IDF1, MOTA and HOTA.
+"""Identity: whether an animal keeps its track, as share of right names, switches, fragments, IDF1, MOTA and HOTA.
 
 A prediction can be an animal if it lies nearer than the gate; the similarity that HOTA needs falls from 1 at no
 distance to 0 at twice the gate, so that its threshold of 0.5 is the gate. An instance without a track is a track of its
 own, and so is every one but the best-scored of several with the same track in a frame.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class Identity:
         accuracy: The same with the predictions' tracks renamed, one to one, as suits them best.
         renamed: The best names: predicted track → true track.
         switches: How often an animal's prediction has another track than its last one had.
+        fragments: How often an animal that a prediction matched is missed and later matched again, whatever the track;
+            see `ClearCounts`.
         mota: 1 − (missed + extra + switches) / animals (Bernardin and Stiefelhagen 2008); an animal keeps its last
             prediction's track while that is inside the gate.
         idf1: F1 of the predictions that have the right track, with the best one-to-one choice of tracks (Ristani et
@@ -41,6 +44,7 @@ class Identity:
     accuracy: float
     renamed: dict[str, str]
     switches: int
+    fragments: int
     mota: float
     idf1: float
     hota: float
@@ -50,6 +54,25 @@ class Identity:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
         return asdict(self)
+
+
+class ClearCounts(NamedTuple):
+    """The counts of the CLEAR MOT metrics.
+
+    Attributes:
+        missed: Animals that no prediction matches.
+        extra: Predictions that match no animal.
+        switches: How often an animal's prediction has another track than its last one had.
+        fragments: How often an animal that was found is missed and found again later, as `num_fragmentations` of
+            motmetrics counts: only frames in which the truth has the animal, whatever the predictions have there, and
+            one gap is one fragment, however long. `Frag` of TrackEval (the same for an animal that is in every frame)
+            counts a gap of the truth itself too, and passes over frames that have no animal or no prediction at all.
+    """
+
+    missed: int
+    extra: int
+    switches: int
+    fragments: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +95,15 @@ def identity(pairs: PairedFrames, matches: Matches) -> Identity | None:
         return None
     truth, predicted = own_tracks(pairs.truth), own_tracks(pairs.predicted)
     by_name, accuracy, renamed = _accuracy(pairs, matches)
-    missed, extra, switches = clear_counts(pairs, matches, truth, predicted)
+    clear = clear_counts(pairs, matches, truth, predicted)
     hota, deta, assa = hota_scores(pairs, matches, truth, predicted)
     return Identity(
         accuracy_by_name=by_name,
         accuracy=accuracy,
         renamed=renamed,
-        switches=switches,
-        mota=1 - (missed + extra + switches) / len(truth),
+        switches=clear.switches,
+        fragments=clear.fragments,
+        mota=1 - (clear.missed + clear.extra + clear.switches) / len(truth),
         idf1=_idf1(_candidates(pairs, matches, truth, predicted), matches.gate_px, len(truth), len(predicted)),
         hota=hota,
         deta=deta,
@@ -117,8 +141,8 @@ def _accuracy(pairs: PairedFrames, matches: Matches) -> tuple[float | None, floa
 
 def clear_counts(
     pairs: PairedFrames, matches: Matches, truth: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> tuple[int, int, int]:
-    """Return missed animals, extra predictions and identity switches of the CLEAR MOT metrics.
+) -> ClearCounts:
+    """Count as the CLEAR MOT metrics do.
 
     Args:
         pairs: What is compared.
@@ -126,9 +150,25 @@ def clear_counts(
         truth: Track number of every animal.
         predicted: Track number of every prediction.
     """
+    last, lost = np.full(truth.max() + 1, -1), np.zeros(truth.max() + 1, np.bool_)
+    n_found = n_switches = n_fragments = 0
+    for there, animals, tracks in _clear_matches(pairs, matches, truth, predicted):
+        before = last[animals]
+        n_found += len(animals)
+        n_switches += int(((before >= 0) & (before != tracks)).sum())
+        n_fragments += int(lost[animals].sum())
+        last[animals] = tracks
+        lost[there] = last[there] >= 0
+        lost[animals] = False
+    return ClearCounts(len(truth) - n_found, len(predicted) - n_found, n_switches, n_fragments)
+
+
+def _clear_matches(
+    pairs: PairedFrames, matches: Matches, truth: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the animals of every frame, those of them that are found, and the tracks of their predictions."""
     last: dict[int, int] = {}
     owners: dict[int, int] = {}
-    n_found = n_switches = 0
     for (t, p), distances in zip(pairs.rows(), matches.distances, strict=True):
         animals, tracks = truth[t], predicted[p]
         # An animal keeps its track unless another one had it since.
@@ -136,12 +176,10 @@ def clear_counts(
         expected = np.array([last.get(animal, -1) for animal in animals.tolist()], np.int64)
         kept = (expected[:, None] == tracks) & (animals[:, None] == owned) & (distances < matches.gate_px)
         free = np.where(kept.any(axis=1)[:, None] | kept.any(axis=0)[None], np.inf, distances)
-        both = np.concatenate([np.array(np.nonzero(kept)), nearest(free, matches.gate_px)], axis=1)
-        n_found += both.shape[1]
-        for animal, track in zip(animals[both[0]].tolist(), tracks[both[1]].tolist(), strict=True):
-            n_switches += last.get(animal, track) != track
-            last[animal], owners[track] = track, animal
-    return len(truth) - n_found, len(predicted) - n_found, n_switches
+        rows, columns = np.concatenate([np.array(np.nonzero(kept)), nearest(free, matches.gate_px)], axis=1)
+        last.update(zip(animals[rows].tolist(), tracks[columns].tolist(), strict=True))
+        owners.update(zip(tracks[columns].tolist(), animals[rows].tolist(), strict=True))
+        yield animals, animals[rows], tracks[columns]
 
 
 def _candidates(

@@ -22,6 +22,7 @@ class Animals:
         scores: `(n,)` float64.
         tracks: `(n,)` int32; −1 = none.
         track_names: Names of the tracks.
+        identity_confidence: `(n,)` float64; see `Labels`.
         frames: `(n,)` int64 number of the animal's frame in `PairedFrames.frame_ids`, ascending.
     """
 
@@ -29,6 +30,7 @@ class Animals:
     scores: NDArray[np.float64]
     tracks: NDArray[np.int32]
     track_names: tuple[str, ...]
+    identity_confidence: NDArray[np.float64]
     frames: NDArray[np.int64]
 
     @property
@@ -38,7 +40,14 @@ class Animals:
 
     def only(self, rows: NDArray[np.bool_]) -> Self:
         """Return some of the animals."""
-        return type(self)(self.xy[rows], self.scores[rows], self.tracks[rows], self.track_names, self.frames[rows])
+        return type(self)(
+            self.xy[rows],
+            self.scores[rows],
+            self.tracks[rows],
+            self.track_names,
+            self.identity_confidence[rows],
+            self.frames[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,5 +198,6 @@ def _animals(labels: Labels, frame_ids: NDArray[np.int64], columns: list[int], o
         scores=labels.scores[rows],
         tracks=labels.tracks[rows],
         track_names=labels.track_names,
+        identity_confidence=labels.identity_confidence[rows],
         frames=np.searchsorted(frame_ids, labels.frame_ids[rows]).astype(np.int64),
     )

@@ -13,6 +13,7 @@ from realtime.cli.app import Json, app, clear_errors, console
 
 if TYPE_CHECKING:
     from models.evaluation import Evaluation
+    from models.evaluation.calibration import Calibration
 
 _SHOWN_WITHIN_PX = (1, 2, 5)
 
@@ -121,9 +122,10 @@ def _show(evaluation: "Evaluation") -> None:
     if tracks is not None:
         by_name = "" if tracks.accuracy_by_name is None else f"{tracks.accuracy_by_name:.2%} by name, "
         lines.append(
-            f"identity right: {by_name}{tracks.accuracy:.2%} with the best names; {tracks.switches:,} switches; IDF1 "
-            f"{tracks.idf1:.4f}, MOTA {tracks.mota:.4f}, HOTA {tracks.hota:.4f}"
+            f"identity right: {by_name}{tracks.accuracy:.2%} with the best names; {tracks.switches:,} switches, "
+            f"{tracks.fragments:,} fragments; IDF1 {tracks.idf1:.4f}, MOTA {tracks.mota:.4f}, HOTA {tracks.hota:.4f}"
         )
+        lines.append(f"identity confidence: {_calibration(evaluation)}")
     lines.append(
         f"as SLEAP counts: mAP {_number(sleap['oks_voc.mAP'], 4)}, mAR {_number(sleap['oks_voc.mAR'], 4)}, mOKS "
         f"{_number(sleap['oks.mOKS'], 4)}, mPCK {_number(sleap['pck.mPCK'], 4)}"
@@ -131,6 +133,29 @@ def _show(evaluation: "Evaluation") -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(_node_table(evaluation))
+    if evaluation.calibration is not None:
+        console.print(_confidence_table(evaluation.calibration))
+
+
+def _calibration(evaluation: "Evaluation") -> str:
+    found = evaluation.calibration
+    if found is None:
+        return f"not evaluated: {evaluation.calibration_note}"
+    return (
+        f"{found.confidence:.4f} in the mean, {found.right:.2%} right, of {found.n:,} instances; expected calibration "
+        f"error {found.expected_calibration_error:.4f}"
+    )
+
+
+def _confidence_table(calibration: "Calibration") -> Table:
+    table = Table(title="identity confidence", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for column in ("from", "to", "n", "mean", "right"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in calibration.bins:
+        if one.n:
+            ends = f"{one.low:.1f}", f"{one.high:.1f}"
+            table.add_row(*ends, f"{one.n:,}", f"{one.confidence:.3f}", f"{one.right:.1%}")
+    return table
 
 
 def _node_table(evaluation: "Evaluation") -> Table:

@@ -68,6 +68,23 @@ def track(
         typer.Option(min=1, max=256, help="The live tracker's max_tracks: how many animals there are at most."),
     ] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Poses without tracks.")] = False,
+    join_breaks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="N animals are there all the time: where one track ends and one begins, it is the same animal "
+            "(SLEAP's final pass). Not for the live tracker of a closed population, whose tracks never end.",
+        ),
+    ] = None,
+    smooth_s: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Smooth each node of each track over time, without delay: the parabola that fits best in a window of "
+            "so many seconds round each frame; 0.2 is a good start. Never across frames in which the node is not seen: "
+            "a run of frames shorter than the window gets one parabola, up to three frames stay. Scores stay too.",
+        ),
+    ] = None,
     engine: Engine = "onnxruntime",
     device: OnDevice = "cpu",
     provider: WithProvider = "cuda",
@@ -91,6 +108,8 @@ def track(
             last=last,
             batch=batch,
             tracker=_tracker_options(tracker, max_animals, no_tracking=no_tracking),
+            join_breaks=join_breaks,
+            smooth_s=smooth_s,
             overwrite=overwrite,
         )
         options = ExportedOptions(
@@ -221,8 +240,12 @@ class _Display:
 
 def _told(found: "Found", seconds: float) -> str:
     frame = f"frame {found.index}" + ("" if found.end is None else f" of {found.end}")
-    if found.index == found.end:
-        return f"{frame} · following the animals and writing the files"
+    if found.stage == "following":
+        if found.index == found.end:
+            return "all animals are followed · writing the files"
+        frame = f"following the animals: {frame}"
+    elif found.index == found.end:
+        return f"{frame} · all poses are found"
     if found.n_done == 0 or seconds <= 0:
         return f"{frame} · on the way to the first one"
     rate = found.n_done / seconds

@@ -1,8 +1,8 @@
 """Offline: a whole video through model and tracker into SLEAP's files.
 
 `reading` (decode ahead) → `finding` (every frame through the model) → `work_file` (on the disk, frame by frame) →
-`following` (the live loop's tracker, or by `sleap_following` and `images` SLEAP's) → `outputs` (`slp`, `analysis`,
-`table`); `track` runs them in order.
+`following` (the live loop's tracker, or by `sleap_following` and `images` SLEAP's) → `finishing` (points smoothed, if
+asked for) → `outputs` (`slp`, `analysis`, `table`); `track` runs them in order.
 """
 
 from realtime.offline.errors import (

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +69,16 @@ class Progress:
     Attributes:
         index: Index of the frame that is next.
         end: One more than the index of the last frame of interest, or None where the video does not say.
-        n_done: Frames that went through the model in this run; 0 while others are only passed over.
+        n_done: Frames that went through this stage in this run; 0 while others are only passed over.
         n_animals: Instances in the last of them.
+        stage: What is done with them.
     """
 
     index: int
     end: int | None
     n_done: int
     n_animals: int
+    stage: Literal["finding", "following"] = "finding"
 
 
 @dataclass(frozen=True, slots=True)

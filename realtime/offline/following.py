@@ -4,21 +4,28 @@ The tracker runs after the model has seen every frame, over the work file. So an
 to go on, and every pass over the same work file gives the same tracks.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.decode.identity import exclusive_classes
 from models.poses import Poses
+from realtime.offline.finding import Progress
 from realtime.offline.sleap_following import Kept, SleapFollower
 from realtime.offline.tracked import TrackedFrame
 from realtime.offline.work_file import FoundBatch, FoundFrame
 from realtime.recording.records import unpack_poses
 from realtime.tracking import GreedyTracker
+from realtime.tracking.sleap import connect_single_breaks
 from realtime.tracks import Tracks
+
+TELL_EVERY = 8
+"""Frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,11 @@ class _Rows:
     tracking_scores: NDArray[np.float32]
     n_found: int
 
+    def renamed(self, names: NDArray[np.int32], *, keep_scores: bool) -> "_Rows":
+        """Return the same instances under other names."""
+        kept = keep_scores | (names == self.names)
+        return replace(self, names=names, tracking_scores=np.where(kept, self.tracking_scores, np.float32(0)))
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -53,6 +65,7 @@ class Survey:
         track_names: In the order of the ids.
         n_frames: Frames that were looked at.
         end: One more than the index of the last of them.
+        times_ns: `(n_frames,)` int64, the video's own time of each, ns from its first frame.
         n_instances: Instances that are kept.
         n_left_out: Instances that the tracker takes for no animal.
         n_overflows: Frames with more animals than the model has room for.
@@ -63,6 +76,7 @@ class Survey:
     track_names: tuple[str, ...]
     n_frames: int
     end: int
+    times_ns: NDArray[np.int64]
     n_instances: int
     n_left_out: int
     n_overflows: int
@@ -82,6 +96,8 @@ class Follower:
         make_tracker: Gives the tracker of one pass: a new one, or the only one of SLEAP's, which remembers; None for no
             tracking.
         class_names: Identities that the model tells apart.
+        join_breaks: How many animals there are, to join single breaks by as SLEAP does; None for not joining them. What
+            the live loop's tracker was sure of does not hold for a track that was joined to another: it gets 0.
     """
 
     def __init__(
@@ -89,18 +105,26 @@ class Follower:
         batches: Callable[[], Iterable[FoundBatch]],
         make_tracker: Callable[[], GreedyTracker | SleapFollower] | None,
         class_names: tuple[str, ...],
+        join_breaks: int | None = None,
     ) -> None:
         self._batches = batches
         self._make_tracker = make_tracker
         self._class_names = class_names
+        self._join_breaks = join_breaks
 
-    def survey(self) -> Survey:
-        """Go once through all frames, for the names of the tracks and the counts."""
+    def survey(self, tell: Callable[[Progress], None] = lambda _: None, end: int | None = None) -> Survey:
+        """Go once through all frames, for the names of the tracks and the counts.
+
+        Args:
+            tell: Told how far it is, every few frames.
+            end: One more than the index of the last frame, for who is told.
+        """
         n_seen: Counter[int] = Counter()
         n_as_class: Counter[tuple[int, int]] = Counter()
-        n_frames, end, n_found, n_kept = 0, 0, 0, 0
-        for found, rows in self._pass():
-            n_frames, end = n_frames + 1, found.index + 1
+        times_ns, last, n_found, n_kept = array("q"), -1, 0, 0
+        for found, rows in _telling(self._pass(), tell, end):
+            times_ns.append(found.time_ns)
+            last = found.index
             n_found, n_kept = n_found + rows.n_found, n_kept + len(rows.names)
             names = rows.names.tolist()
             n_seen.update(names)
@@ -109,8 +133,9 @@ class Follower:
         return Survey(
             track_rows={name: row for row, name in enumerate(ids)},
             track_names=self._track_names(ids, n_seen, n_as_class),
-            n_frames=n_frames,
-            end=end,
+            n_frames=len(times_ns),
+            end=last + 1,
+            times_ns=np.array(times_ns, np.int64),
             n_instances=n_kept,
             n_left_out=n_found - n_kept,
             n_overflows=sum(batch.n_overflows for batch in self._batches()),
@@ -127,6 +152,12 @@ class Follower:
 
     def _pass(self) -> Iterator[tuple[FoundFrame, _Rows]]:
         tracker = None if self._make_tracker is None else self._make_tracker()
+        followed = self._followed(tracker)
+        if self._join_breaks is None:
+            return followed
+        return _joined(followed, self._join_breaks, keep_scores=isinstance(tracker, SleapFollower))
+
+    def _followed(self, tracker: GreedyTracker | SleapFollower | None) -> Iterator[tuple[FoundFrame, _Rows]]:
         all_found = (found for batch in self._batches() for found in batch.frames)
         for number, found in enumerate(all_found):
             poses = unpack_poses(found.poses)
@@ -151,6 +182,30 @@ class Follower:
             self._class_names[k] if k >= 0 and shares[row, k] > 0.5 else f"track_{ids[row]}"
             for row, k in enumerate(owned.tolist())
         )
+
+
+def _telling(
+    followed: Iterator[tuple[FoundFrame, _Rows]], tell: Callable[[Progress], None], end: int | None
+) -> Iterator[tuple[FoundFrame, _Rows]]:
+    """Hand the frames on and tell how far it is, every few of them and when all are followed."""
+    n_done = 0
+    for found, rows in followed:
+        if n_done % TELL_EVERY == 0:
+            tell(Progress(found.index, end, n_done, len(rows.names), "following"))
+        n_done += 1
+        yield found, rows
+    if n_done:
+        tell(Progress(found.index + 1, found.index + 1, n_done, len(rows.names), "following"))
+
+
+def _joined(
+    followed: Iterator[tuple[FoundFrame, _Rows]], n_animals: int, *, keep_scores: bool
+) -> Iterator[tuple[FoundFrame, _Rows]]:
+    """Rename tracks by SLEAP's final pass, which is one frame ahead at most."""
+    here, ahead = tee(followed)
+    names = connect_single_breaks((rows.names.astype(np.int64) for _, rows in ahead), n_animals)
+    for (found, rows), joined in zip(here, names, strict=True):
+        yield found, rows.renamed(joined.astype(np.int32), keep_scores=keep_scores)
 
 
 def _tracked(poses: Poses, tracks: Tracks) -> _Rows:

@@ -2,26 +2,34 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from camera_drivers.decoding import VideoReader
+from camera_drivers.errors import CameraError
+from models.labels import IDENTITY_CONFIDENCE, TRACKING_SCORE
 from realtime.machine import poseloop_version
 from realtime.offline.errors import OfflineInputError
 from realtime.offline.finding import BatchModel, Ending, Progress, find_poses
+from realtime.offline.finishing import check_finishing, check_window, smoothed
 from realtime.offline.following import Follower, Survey
 from realtime.offline.images import ImagesAgain
 from realtime.offline.outputs import check_outputs, write_outputs
 from realtime.offline.reading import ReadAhead
 from realtime.offline.sleap_following import SleapFollower
-from realtime.offline.tracked import TrackedVideo
+from realtime.offline.tracked import TrackedFrame, TrackedVideo
 from realtime.offline.work_file import FoundBatch, Job, WorkFile
 from realtime.tracking import GreedyTracker, TrackerOptions
 from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
 FINGERPRINT_BYTES = 1 << 20
+FIRST_FRAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,9 @@ class TrackRequest:
         last: Index of the last one, or None for the video's last.
         batch: Frames that go through the model together.
         tracker: The options of the live loop's tracker or of SLEAP's, or None for no tracking.
+        join_breaks: How many animals there are, to join single breaks by: a track that begins where one other ended is
+            taken for the same animal. None for not joining them.
+        smooth_s: The window in which points are smoothed over time, s; None for not smoothing them.
         overwrite: Replace outputs that are there, and unfinished work of another job.
     """
 
@@ -44,6 +55,8 @@ class TrackRequest:
     last: int | None = None
     batch: int = 8
     tracker: TrackerOptions | SleapTrackerOptions | None = field(default_factory=TrackerOptions)
+    join_breaks: int | None = None
+    smooth_s: float | None = None
     overwrite: bool = False
 
     @property
@@ -127,7 +140,7 @@ def track_video(
             work.sync()
             try:
                 follower = _follower(request, model, lambda: _unless(stopped, work.batches()), at_end)
-                survey = follower.survey()
+                survey = follower.survey(tell, work.next_index)
                 _write(request, reader, model, follower, survey, ending)
             except _StoppedError:
                 return Unfinished(request.work_file, n_resumed + ending.n_done)
@@ -178,9 +191,9 @@ def _follower(
     batches: Callable[[], Iterable[FoundBatch]],
     at_end: contextlib.ExitStack,
 ) -> Follower:
-    options, n_nodes = request.tracker, len(model.skeleton.nodes)
+    options, n_nodes, names = request.tracker, len(model.skeleton.nodes), model.class_names
     if options is None:
-        return Follower(batches, None, model.class_names)
+        return Follower(batches, None, names)
     if isinstance(options, SleapTrackerOptions):
         image = model.spec.image
         tracker = SleapTracker(options, n_nodes, (image.width_px, image.height_px))
@@ -188,8 +201,13 @@ def _follower(
         if tracker.needs_images:
             image_of = at_end.enter_context(contextlib.closing(ImagesAgain(request.video, image.channels))).image_of
         sleap = SleapFollower(tracker, image_of)
-        return Follower(batches, lambda: sleap, model.class_names)
-    return Follower(batches, lambda: GreedyTracker(options, n_nodes, model.class_names), model.class_names)
+        return Follower(batches, lambda: sleap, names, request.join_breaks)
+    return Follower(batches, lambda: GreedyTracker(options, n_nodes, names), names, request.join_breaks)
+
+
+def _finished(request: TrackRequest, follower: Follower, survey: Survey) -> Iterator[TrackedFrame]:
+    followed = follower.frames(survey.track_rows)
+    return followed if request.smooth_s is None else smoothed(followed, survey.times_ns, request.smooth_s)
 
 
 def _write(
@@ -208,16 +226,26 @@ def _write(
         skeleton=model.skeleton,
         track_names=survey.track_names,
         n_frames=survey.end,
-        frames=lambda: follower.frames(survey.track_rows),
+        frames=lambda: _finished(request, follower, survey),
         provenance={
             "poseloop": poseloop_version(),
             **_job(request, model),
             "model.path": model.source.get("path"),
             "tracker": None if request.tracker is None else request.tracker.model_dump(mode="json"),
+            TRACKING_SCORE: _tracking_score(request),
+            "join_breaks": request.join_breaks,
+            "smooth_s": request.smooth_s,
             "partial": None if ending.damage is None else str(ending.damage),
         },
     )
     write_outputs(request.outputs, video)
+
+
+def _tracking_score(request: TrackRequest) -> str:
+    """Return what the tracking scores mean."""
+    if request.tracker is None:
+        return "class_probability"
+    return "similarity" if isinstance(request.tracker, SleapTrackerOptions) else IDENTITY_CONFIDENCE
 
 
 def _report(request: TrackRequest, ending: Ending, survey: Survey, n_resumed: int) -> TrackReport:
@@ -236,6 +264,9 @@ def _report(request: TrackRequest, ending: Ending, survey: Survey, n_resumed: in
 
 
 def _check(request: TrackRequest, reader: VideoReader, model: BatchModel) -> None:
+    check_finishing(request.tracker, join_breaks=request.join_breaks, smooth_s=request.smooth_s)
+    if request.smooth_s is not None:
+        check_window(request.smooth_s, _first_times_ns(request.video))
     image, last = model.spec.image, request.last
     if (reader.height, reader.width) != (image.height_px, image.width_px):
         raise OfflineInputError(
@@ -255,8 +286,16 @@ def _check(request: TrackRequest, reader: VideoReader, model: BatchModel) -> Non
         )
 
 
+def _first_times_ns(video: Path) -> NDArray[np.int64]:
+    """Return the times of a few frames: what the container says of its frame rate may be wrong."""
+    times_ns: list[int] = []
+    with contextlib.closing(VideoReader(video)) as reader, contextlib.suppress(CameraError):
+        times_ns.extend(decoded.time_ns for decoded in itertools.islice(reader, FIRST_FRAMES))
+    return np.array(times_ns, np.int64)
+
+
 def _job(request: TrackRequest, model: BatchModel) -> Job:
-    """Return what decides over the poses. The tracker's options do not: it runs when all poses are there."""
+    """Return what decides over the poses. Tracker and finishing do not: they run when all poses are there."""
     files = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(model.source["files"].items()))
     with request.video.open("rb") as file:
         begins = hashlib.sha256(file.read(FINGERPRINT_BYTES)).hexdigest()

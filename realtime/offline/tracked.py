@@ -22,8 +22,8 @@ class TrackedFrame:
         xy: `(n_instances, n_nodes, 2)` float, px, x right, y down, pixel centre = integer, NaN = not seen.
         node_scores: `(n_instances, n_nodes)` float, 0 or NaN where not seen.
         instance_scores: `(n_instances,)` float.
-        tracking_scores: `(n_instances,)` float, 0–1, how sure it is that the row is still the same animal; 0 without
-            a track.
+        tracking_scores: `(n_instances,)` float, 0 without a track; what they mean is in `TrackedVideo.provenance` under
+            `tracking_score`.
     """
 
     index: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from models.evaluation import Evaluation
 from models.evaluation.accuracy import WITHIN_PX, NodeErrors
 from realtime.report.drawing import escape
-from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, time_plot
+from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, reliability_plot, time_plot
 from realtime.report.html import document, table, tile
 
 PAGE = "evaluation.html"
@@ -34,6 +34,7 @@ def _page(evaluation: Evaluation) -> str:
         _section("In which direction", bias_plot(evaluation), _BIAS_NOTE),
         _section("When", time_plot(evaluation)),
         _identity(evaluation),
+        _confidence(evaluation),
         _sleap(evaluation),
         _method(evaluation),
     )
@@ -54,6 +55,17 @@ _BIAS_NOTE = (
     '<p class="note">Left: nodes of found animals, thinned out, the farthest left out. Right: the median of every node '
     "with its 95 % confidence interval, which takes frames for independent and is too narrow where they are not. A "
     "median that is the same for all nodes points at a shifted coordinate convention, not at a bad model.</p>"
+)
+
+_IDENTITY_NOTE = (
+    '<p class="note">A switch: an animal\'s prediction has another track than its last one had. A fragment: an animal '
+    "that was found is missed and found again later.</p>"
+)
+_CONFIDENCE_NOTE = (
+    '<p class="note">The confidence says how likely it is that a row is still the animal that its track began with; '
+    "right is a row whose animal is the one that its track was first matched to. The error is how far the points are "
+    "from the diagonal, in the mean over the instances. Neighbouring frames are right or wrong together: a bin with "
+    "few instances says little.</p>"
 )
 
 
@@ -100,10 +112,29 @@ def _identity(evaluation: Evaluation) -> str:
     if tracks is None:
         return _section("Identity", "<p>Not evaluated: the truth or the predictions have no tracks.</p>")
     by_name = "–" if tracks.accuracy_by_name is None else _percent(tracks.accuracy_by_name)
-    head = ("right by name", "right, best names", "switches", "IDF1", "MOTA", "HOTA", "DetA", "AssA")
+    head = ("right by name", "right, best names", "switches", "fragments", "IDF1", "MOTA", "HOTA", "DetA", "AssA")
     scores = (tracks.idf1, tracks.mota, tracks.hota, tracks.deta, tracks.assa)
-    cells = (by_name, _percent(tracks.accuracy), f"{tracks.switches:,}", *(_score(score) for score in scores))
-    return _section("Identity", table(head, [cells], n_words=0))
+    counts = (f"{tracks.switches:,}", f"{tracks.fragments:,}")
+    cells = (by_name, _percent(tracks.accuracy), *counts, *(_score(score) for score in scores))
+    return _section("Identity", table(head, [cells], n_words=0), _IDENTITY_NOTE)
+
+
+def _confidence(evaluation: Evaluation) -> str:
+    title, found = "How true the identity confidence is", evaluation.calibration
+    if found is None:
+        return _section(title, f"<p>Not evaluated: {escape(evaluation.calibration_note)}.</p>")
+    summary = (
+        f"<p>{found.n:,} instances: confidence <b>{found.confidence:.4f}</b> in the mean, "
+        f"<b>{_percent(found.right)}</b> right, expected calibration error "
+        f"<b>{found.expected_calibration_error:.4f}</b>.</p>"
+    )
+    rows = [
+        (f"{one.low:.1f} – {one.high:.1f}", f"{one.n:,}", f"{one.confidence:.3f}", _percent(one.right))
+        for one in found.bins
+        if one.n
+    ]
+    numbers = table(("confidence", "instances", "mean", "right"), rows)
+    return _section(title, summary, reliability_plot(found), numbers, _CONFIDENCE_NOTE)
 
 
 def _sleap(evaluation: Evaluation) -> str:

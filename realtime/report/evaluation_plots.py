@@ -1,10 +1,11 @@
-"""An evaluation drawn: how near, how far, in which direction, and when."""
+"""An evaluation drawn: how near, how far, in which direction, when, and how true the tracker's confidence is."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation import Evaluation
 from models.evaluation.accuracy import NodeErrors
+from models.evaluation.calibration import Calibration, ConfidenceBin
 from realtime.report.drawing import (
     ALARM,
     GRID,
@@ -29,6 +30,7 @@ _MAX_DOTS = 2500
 _N_SPANS = 300
 _ERROR_HEADS = ("median", "95 %", "not reported")
 _ERROR_COLUMNS = (0.0, 72.0, 144.0)
+_BIN_GAP = 3.0
 _BARS = (5, 25, 50, 75, 95, 99)
 
 
@@ -121,6 +123,56 @@ def time_plot(evaluation: Evaluation) -> str:
     parts.append(text((x.start + x.stop) / 2, height - 8, "frame", "axis", anchor="middle"))
     parts.append(upright(18, (y.start + y.stop) / 2, "mean distance, px"))
     return svg(WIDTH, height, parts, "Mean distance over the frames, with missed and extra animals")
+
+
+def reliability_plot(calibration: Calibration) -> str:
+    """Return the share that is right over the confidence, a bar a bin, and under it how many instances are in each."""
+    height = 500.0
+    x = Scale(0.0, 1.0, 80, _PLOT_RIGHT)
+    shares, counts = Scale(0.0, 1.0, 348, 16), Scale(0.0, max(one.n for one in calibration.bins), 444, 388)
+    parts = [*_down(x, shares, percent=True), *_across(x, shares, bottom=counts.start, n_ticks=10)]
+    for one in calibration.bins:
+        left, width = x.at(one.low) + _BIN_GAP, x.at(one.high) - x.at(one.low) - 2 * _BIN_GAP
+        top = counts.at(one.n)
+        parts.append(rectangle(left, top, width, counts.start - top, MUTED))
+        parts.append(text(left + width / 2, top - 6, _count(one.n), "small halo", anchor="middle", color=INK))
+        if one.n:
+            top = shares.at(one.right)
+            parts.append(rectangle(left, top, width, shares.start - top, PALETTE[5], _told(one)))
+    parts += [line(x.start, scale.start, x.stop, scale.start, MUTED) for scale in (shares, counts)]
+    parts.append(line(x.start, shares.start, x.stop, shares.stop, INK, 1.5, "6 5"))
+    for one in calibration.bins:
+        if one.n:
+            at = x.at(one.confidence), shares.at(one.right)
+            parts.append(line(at[0], at[1], at[0], shares.at(one.confidence), ALARM, 3.0))
+            parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="5" fill="{INK}"/>')
+    parts += _reliability_legend()
+    parts.append(text((x.start + x.stop) / 2, height - 8, "identity confidence", "axis", anchor="middle"))
+    parts.append(upright(18, (shares.start + shares.stop) / 2, "still the same animal"))
+    parts.append(upright(18, (counts.start + counts.stop) / 2, "instances"))
+    return svg(WIDTH, height, parts, "Share that is still the same animal over the tracker's confidence")
+
+
+def _reliability_legend() -> list[str]:
+    names = ("share right of a bin", "at its mean confidence", "too sure, or not enough", "as sure as right")
+    middle = _LEGEND_LEFT + 12
+    marks = (
+        rectangle(_LEGEND_LEFT, 24, 24, 13, PALETTE[5]),
+        f'<circle cx="{middle:.1f}" cy="54" r="5" fill="{INK}"/>',
+        line(middle, 70, middle, 86, ALARM, 3.0),
+        line(_LEGEND_LEFT, 102, _LEGEND_LEFT + 24, 102, INK, 1.5, "6 5"),
+    )
+    words = [text(_LEGEND_LEFT + 32, 35 + 24 * row, name, "small", color=INK) for row, name in enumerate(names)]
+    return [*marks, *words]
+
+
+def _count(n: int) -> str:
+    return f"{n:,}" if n < 1_000_000 else f"{n / 1e6:.1f} M"  # what is longer does not fit over its bar
+
+
+def _told(one: ConfidenceBin) -> str:
+    sure = f"{one.n:,} instances, confidence {one.confidence:.3f} in the mean"
+    return f"{one.low:.1f} to {one.high:.1f}: {sure}, {100 * one.right:.2f} % right"
 
 
 def _distances(evaluation: Evaluation) -> NDArray[np.float64]:

@@ -58,6 +58,45 @@ def test_everything_of_a_row(path):
     assert (labels.rows(3), labels.rows(4)) == (slice(0, 2), slice(2, 2))
 
 
+# What the provenance says of the tracking scores, the score of an instance with and of one without a track, and what
+# the first one's confidence then is.
+CONFIDENCES = {
+    "a confidence": ("identity_confidence", 0.75, 0.75),
+    "complete confidence": ("identity_confidence", 1.0, 1.0),
+    "not saved": ("identity_confidence", 0.0, NAN),
+    "not given": ("identity_confidence", None, NAN),
+    "not a number": ("identity_confidence", NAN, NAN),
+    "more than can be": ("identity_confidence", 1.5, NAN),
+    "another meaning": ("similarity", 0.75, NAN),
+    "no meaning": (None, 0.75, NAN),
+}
+
+
+@pytest.mark.parametrize(("meaning", "score", "expected"), CONFIDENCES.values(), ids=CONFIDENCES)
+def test_identity_confidence(tmp_path, meaning, score, expected):
+    skeleton, video, track = sio.Skeleton(["nose"]), sio.Video("a.mp4", open_backend=False), sio.Track("male")
+
+    def at(x, kind, **more):
+        return kind.from_numpy(np.array([[x, 0.0]]), skeleton, tracking_score=score, **more)
+
+    instances = [
+        at(1.0, sio.PredictedInstance, track=track),
+        at(2.0, sio.PredictedInstance),
+        at(3.0, sio.Instance, track=track),
+    ]
+    labels = sio.Labels(
+        [sio.LabeledFrame(video=video, frame_idx=0, instances=instances)],
+        videos=[video],
+        skeletons=[skeleton],
+        tracks=[track],
+        provenance={} if meaning is None else {"tracking_score": meaning},
+    )
+    sio.save_slp(labels, str(tmp_path / "labels.slp"))
+    found = read_labels(tmp_path / "labels.slp", kind="shown")
+    confidence = found.identity_confidence[np.argsort(found.xy[:, 0, 0])]
+    np.testing.assert_array_equal(confidence, [expected, NAN, NAN])
+
+
 KINDS = {
     "a person's": ("user", [[5, 6]], [3]),
     # A model has looked at a frame that has no instance; of a person's labels such a frame says nothing.
@@ -178,11 +217,13 @@ def test_rows_from_memory_are_sorted_and_completed():
         [[[1, 1], [2, NAN]], [[3, 3], [4, 4]], [[5, 5], [6, 6]]],
         tracks=[0, -1, 1],
         track_names=("a", "b"),
+        identity_confidence=[0.5, NAN, 0.75],
         frames=[2, 3, 5],
     )
     assert (labels.frame_ids.tolist(), labels.tracks.tolist()) == ([2, 5, 5], [-1, 0, 1])
     np.testing.assert_array_equal(labels.xy[1], [[1, 1], [NAN, NAN]])
     assert labels.node_scores.tolist() == [[1, 1], [1, 0], [1, 1]]
+    np.testing.assert_array_equal(labels.identity_confidence, [NAN, 0.5, 0.75])
     assert labels.frames.tolist() == [2, 3, 5]
     assert labels.predicted.all()
     assert Labels.from_arrays(PAIR, [], np.empty((0, 2, 2))).frames.tolist() == []
@@ -191,6 +232,7 @@ def test_rows_from_memory_are_sorted_and_completed():
 BAD_ARRAYS = {
     "points of another skeleton": ({"xy": np.zeros((2, 3, 2))}, "xy: expected shape (2, 2, 2), got (2, 3, 2)"),
     "scores of other rows": ({"scores": [1.0]}, "scores: expected shape (2,), got (1,)"),
+    "confidences of other rows": ({"identity_confidence": [1.0]}, "identity_confidence: expected shape (2,), got (1,)"),
     "node scores of other rows": ({"node_scores": [[1.0, 1.0]]}, "node_scores: expected shape (2, 2), got (1, 2)"),
     "a track without a name": ({"tracks": [0, 1], "track_names": ["a"]}, "tracks: expected −1 to 0, got 0 to 1"),
 }

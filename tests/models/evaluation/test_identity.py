@@ -1,5 +1,9 @@
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.evaluation import EvaluationOptions, evaluate
 from models.evaluation.identity import own_tracks
@@ -8,7 +12,8 @@ HERE, THERE = (0, 0), (300, 0)
 
 
 def scores(identity):
-    return {name: getattr(identity, name) for name in ("hota", "deta", "assa", "mota", "idf1", "switches", "accuracy")}
+    names = ("hota", "deta", "assa", "mota", "idf1", "switches", "fragments", "accuracy")
+    return {name: getattr(identity, name) for name in names}
 
 
 # Worked out by hand from the definitions.
@@ -16,13 +21,22 @@ TABLE = {
     "all right": (
         [(f, *HERE, 0) for f in range(4)],
         [(f, *HERE, 1) for f in range(4)],
-        {"hota": 1, "deta": 1, "assa": 1, "mota": 1, "idf1": 1, "switches": 0, "accuracy": 1},
+        {"hota": 1, "deta": 1, "assa": 1, "mota": 1, "idf1": 1, "switches": 0, "fragments": 0, "accuracy": 1},
     ),
     # Every match: 2 of its kind, 4 + 2 − 2 frames with either track.
     "another track from the middle on": (
         [(f, *HERE, 0) for f in range(4)],
         [(f, *HERE, f // 2) for f in range(4)],
-        {"hota": 0.5**0.5, "deta": 1, "assa": 0.5, "mota": 0.75, "idf1": 0.5, "switches": 1, "accuracy": 0.5},
+        {
+            "hota": 0.5**0.5,
+            "deta": 1,
+            "assa": 0.5,
+            "mota": 0.75,
+            "idf1": 0.5,
+            "switches": 1,
+            "fragments": 0,
+            "accuracy": 0.5,
+        },
     ),
     # 3 matches, 1 missed, 1 extra; association (1 + 1 + 1/2) / 3.
     "one missed, one invented": (
@@ -45,7 +59,12 @@ TABLE = {
     "another track after a gap": (
         [(f, *HERE, 0) for f in range(3)],
         [(0, *HERE, 0), (2, *HERE, 1)],
-        {"mota": 1 - 2 / 3, "switches": 1, "idf1": 2 / 5, "accuracy": 0.5},
+        {"mota": 1 - 2 / 3, "switches": 1, "fragments": 1, "idf1": 2 / 5, "accuracy": 0.5},
+    ),
+    "the same track after a gap": (
+        [(f, *HERE, 0) for f in range(3)],
+        [(0, *HERE, 0), (2, *HERE, 0)],
+        {"mota": 1 - 1 / 3, "switches": 0, "fragments": 1, "idf1": 4 / 5, "accuracy": 1},
     ),
 }
 
@@ -54,6 +73,53 @@ TABLE = {
 def test_by_hand(animals, truth, predicted, expected):
     found = evaluate(animals(*truth), animals(*predicted), EvaluationOptions(gate_px=10.0)).identity
     assert {name: value for name, value in scores(found).items() if name in expected} == pytest.approx(expected)
+
+
+# Frame by frame, an animal a word: x = found, - = missed, . = not in the truth.
+FRAGMENTS = {
+    "always found": (["xxxx"], 0),
+    "one gap": (["x-x"], 1),
+    "one long gap": (["x---x"], 1),
+    "two gaps": (["x-x-x"], 2),
+    "found late": (["--xx"], 0),
+    "lost for good": (["xx--"], 0),
+    "never found": (["----"], 0),
+    "found once": (["--x--"], 0),
+    "not there": (["x.x"], 0),
+    "not there and then missed": (["x.-x"], 1),
+    "missed, not there, missed": (["x-.-x"], 1),
+    "away between two gaps": (["x-x.x-x"], 2),
+    "two animals in turn": (["x-x-x", "-x-x-"], 3),
+    "nothing found in a frame": (["x-x", "x-x"], 2),
+}
+
+
+def labels_of(animals, words, tracks=lambda _animal, _frame: 0):
+    """Animals far apart, and predictions of those that are found; one that is no animal makes every frame a frame."""
+    at = [(frame, 300.0 * k, 0.0, k, mark) for k, word in enumerate(words) for frame, mark in enumerate(word)]
+    names = [f"track_{k}" for k in range(20)]
+    truth = animals(*(row[:4] for row in at if row[4] != "."), track_names=names)
+    found = [(*row[:3], 4 * row[3] + tracks(row[3], row[0])) for row in at if row[4] == "x"]
+    found += [(frame, 0.0, 900.0, 19) for frame in range(max(map(len, words)))]
+    return truth, animals(*found, track_names=names)
+
+
+def fragments(words):
+    return sum(len(re.findall("(?<=x)-+(?=x)", word.replace(".", ""))) for word in words)
+
+
+@pytest.mark.parametrize(("words", "expected"), FRAGMENTS.values(), ids=FRAGMENTS)
+def test_fragments_by_hand(animals, words, expected):
+    found = evaluate(*labels_of(animals, words), EvaluationOptions(gate_px=10.0)).identity
+    assert (found.fragments, fragments(words)) == (expected, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("x-.", min_size=1, max_size=12), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_fragments_are_the_gaps_of_every_animal_whatever_the_tracks(animals, words, chance):
+    words[0] += "x"
+    truth, predicted = labels_of(animals, words, lambda *_: chance.randrange(4))
+    assert evaluate(truth, predicted, EvaluationOptions(gate_px=10.0)).identity.fragments == fragments(words)
 
 
 def test_names_that_mean_something_and_names_that_do_not(animals):
@@ -111,30 +177,57 @@ def test_equal_to_motmetrics(walk, seed):
     accumulator = motmetrics.MOTAccumulator(auto_id=True)
     for (t, p), distances in zip(evaluation.pairs.rows(), evaluation.matches.distances, strict=True):
         accumulator.update(truth[t], predicted[p], np.where(distances < 12.0, distances, np.nan))
-    names = ["mota", "idf1", "num_switches"]
+    names = ["mota", "idf1", "num_switches", "num_fragmentations"]
     expected = motmetrics.metrics.create().compute(accumulator, metrics=names, name="all").iloc[0]
     found = evaluation.identity
-    assert (found.mota, found.idf1, found.switches) == pytest.approx(tuple(expected[names]))
+    assert (found.mota, found.idf1, found.switches, found.fragments) == pytest.approx(tuple(expected[names]))
+    assert found.fragments > 0
+
+
+def trackeval_data(evaluation):
+    truth, predicted = own_tracks(evaluation.pairs.truth), own_tracks(evaluation.pairs.predicted)
+    rows, gate_px = list(evaluation.pairs.rows()), evaluation.matches.gate_px
+    return {
+        "num_timesteps": len(rows),
+        "num_gt_dets": len(truth),
+        "num_tracker_dets": len(predicted),
+        "num_gt_ids": truth.max() + 1,
+        "num_tracker_ids": predicted.max() + 1,
+        "gt_ids": [truth[t] for t, _ in rows],
+        "tracker_ids": [predicted[p] for _, p in rows],
+        "similarity_scores": [
+            np.maximum(0, 1 - distances / (2 * gate_px)) for distances in evaluation.matches.distances
+        ],
+    }
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_equal_to_trackeval(walk, seed):
     trackeval = pytest.importorskip("trackeval.metrics.hota")
     evaluation = evaluate(*walk(seed), EvaluationOptions(gate_px=12.0))
-    truth, predicted = own_tracks(evaluation.pairs.truth), own_tracks(evaluation.pairs.predicted)
-    rows = list(evaluation.pairs.rows())
-    expected = trackeval.HOTA().eval_sequence(
-        {
-            "num_gt_dets": len(truth),
-            "num_tracker_dets": len(predicted),
-            "num_gt_ids": truth.max() + 1,
-            "num_tracker_ids": predicted.max() + 1,
-            "gt_ids": [truth[t] for t, _ in rows],
-            "tracker_ids": [predicted[p] for _, p in rows],
-            "similarity_scores": [np.maximum(0, 1 - distances / 24.0) for distances in evaluation.matches.distances],
-        }
-    )
+    expected = trackeval.HOTA().eval_sequence(trackeval_data(evaluation))
     found = evaluation.identity
     assert (found.hota, found.deta, found.assa) == pytest.approx(
         tuple(expected[name].mean() for name in ("HOTA", "DetA", "AssA"))
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fragments_equal_trackevals_where_no_animal_leaves_the_truth(animals, seed):
+    trackeval = pytest.importorskip("trackeval.metrics.clear")
+    chance = np.random.default_rng(seed)
+    words = ["".join(chance.choice(["x", "-"], 40, p=(0.7, 0.3))) for _ in range(4)]
+    truth, predicted = labels_of(animals, words, lambda *_: chance.integers(2))
+    evaluation = evaluate(truth, predicted, EvaluationOptions(gate_px=10.0))
+    expected = trackeval.CLEAR().eval_sequence(trackeval_data(evaluation))
+    found = evaluation.identity
+    assert (found.fragments, found.switches) == (expected["Frag"], expected["IDSW"])
+    assert found.mota == pytest.approx(expected["MOTA"])
+
+
+def test_trackevals_fragments_count_what_leaves_the_truth_too(animals):
+    """What `ClearCounts` says of the difference."""
+    trackeval = pytest.importorskip("trackeval.metrics.clear")
+    evaluation = evaluate(*labels_of(animals, ["x.x", "xxx"]), EvaluationOptions(gate_px=10.0))
+    assert trackeval.CLEAR().eval_sequence(trackeval_data(evaluation))["Frag"] == 1
+    assert evaluation.identity.fragments == 0

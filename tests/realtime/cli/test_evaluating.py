@@ -21,8 +21,8 @@ def poseloop(*arguments):
     )
 
 
-def save(path, rows, *, predicted, nodes=("head", "thorax", "tail"), video="fly.mp4"):
-    """Rows of (frame, x, y, track)."""
+def save(path, rows, *, predicted, nodes=("head", "thorax", "tail"), video="fly.mp4", confidence=None):
+    """Rows of (frame, x, y, track); `confidence` of a row's track."""
     skeleton, film = sio.Skeleton(list(nodes)), sio.Video(video, open_backend=False)
     tracks = [sio.Track("male"), sio.Track("female")]
     frames = {}
@@ -31,13 +31,20 @@ def save(path, rows, *, predicted, nodes=("head", "thorax", "tail"), video="fly.
         if predicted:
             scores = np.ones(len(nodes))
             one = sio.PredictedInstance.from_numpy(
-                points, skeleton, point_scores=scores, score=0.9, track=tracks[track]
+                points,
+                skeleton,
+                point_scores=scores,
+                score=0.9,
+                track=tracks[track],
+                tracking_score=0.7 if confidence is None else confidence[track],
             )
         else:
             one = sio.Instance.from_numpy(points, skeleton, track=tracks[track])
         frames.setdefault(frame, []).append(one)
     labelled = [sio.LabeledFrame(video=film, frame_idx=frame, instances=found) for frame, found in frames.items()]
-    sio.save_slp(sio.Labels(labelled, videos=[film], skeletons=[skeleton], tracks=tracks), str(path))
+    labels = sio.Labels(labelled, videos=[film], skeletons=[skeleton], tracks=tracks)
+    labels.provenance["tracking_score"] = "similarity" if confidence is None else "identity_confidence"
+    sio.save_slp(labels, str(path))
     return path
 
 
@@ -63,7 +70,10 @@ def test_what_a_person_reads(truth, found, tmp_path):
         "found 18, missed 2, extra 1 (farther than 10.0 px is not found)",
         "precision 0.9474, recall 0.9000, F1 0.9231",
         "frames with every animal and nothing extra: 80.00%",
-        "identity right: 100.00% by name, 100.00% with the best names; 0 switches; IDF1 0.9231, MOTA 0.8500",
+        "identity right: 100.00% by name, 100.00% with the best names; 0 switches, 2 fragments; IDF1 0.9231, "
+        "MOTA 0.8500",
+        "identity confidence: not evaluated: the predictions carry no identity confidence; files of `poseloop track` "
+        "with its own tracker do, and say so (SLEAP's tracking scores are similarities)",
         f"page: {tmp_path / 'out' / 'evaluation.html'}",
     ):
         assert line in done.stdout
@@ -81,7 +91,28 @@ def test_what_a_script_reads(truth, found, tmp_path):
     assert list(values["nodes"]) == ["head", "tail"]
     assert values["options"]["offset_px"] == 0.5
     assert values["sleap"]["oks_voc.mAR"] == 1.0
+    assert values["calibration"] is None
     assert not list(tmp_path.iterdir())
+
+
+def test_how_true_the_confidence_is(truth, tmp_path):
+    rows = [(f, x, y, 1 - track if f > 7 else track) for f, x, y, track in FOUND]
+    swapped = save(tmp_path / "swapped.slp", rows, predicted=True, confidence=(0.95, 0.55))
+    said = poseloop(truth, swapped).stdout
+    assert (
+        "identity confidence: 0.7500 in the mean, 77.78% right, of 18 instances; expected calibration error 0.2" in said
+    )
+    assert [line.split() for line in said.splitlines()[-3:]] == [
+        ["from", "to", "n", "mean", "right"],
+        ["0.5", "0.6", "9", "0.550", "77.8%"],
+        ["0.9", "1.0", "9", "0.950", "77.8%"],
+    ]
+    values = json.loads(poseloop(truth, swapped, "--json").stdout)
+    found = values["calibration"]
+    assert (found["n"], found["right"], values["calibration_note"]) == (18, 14 / 18, None)
+    assert found["expected_calibration_error"] == pytest.approx((14 / 18 - 0.55 + 0.95 - 14 / 18) / 2)
+    assert [one["n"] for one in found["bins"]] == [0, 0, 0, 0, 0, 9, 0, 0, 0, 9]
+    assert (values["identity"]["switches"], values["identity"]["fragments"]) == (2, 2)
 
 
 WRONG = {

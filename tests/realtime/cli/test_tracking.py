@@ -173,6 +173,18 @@ def test_sleaps_own_tracker(video, tmp_path):
         assert (report["n_instances"], report["n_left_out"]) == (16, 0)
 
 
+def test_tracks_joined_and_smoothed(video, tmp_path, whole):
+    out = tmp_path / "o.csv"
+    arguments = (video, "-m", "zoo:sim_pair", "-o", out, "--tracker", "sleap", "--join-breaks", 2, "--smooth-s", 0.15)
+    done = poseloop_track(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "tracks: track_0, track_1\n" in done.stdout
+    with out.open(newline="") as smoothed, whole[0][0].open(newline="") as raw:
+        rows = [sorted(csv.DictReader(file), key=lambda row: float(row["head.score"])) for file in (raw, smoothed)]
+    moved = [abs(float(a["head.x"]) - float(b["head.x"])) for a, b in zip(*rows, strict=True)]
+    assert 0 < sum(moved) / len(moved) < 1
+
+
 def test_live_is_what_is_meant_without_a_word(video, tmp_path):
     for name, word in (("a", ()), ("b", ("--tracker", "live"))):
         out = tmp_path / f"{name}.csv"
@@ -209,6 +221,41 @@ WRONG = {
     "no tracker section": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "none.toml"], "$.tracker"),
     "no TOML": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "notes.txt"], "not valid TOML"),
     "no tracker file": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "x.toml"], "No such file"),
+    "joining without a number": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap", "--join-breaks"],
+        "Option '--join-breaks' requires an argument.",
+    ),
+    "joining nobody": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap", "--join-breaks", "0"],
+        "--join-breaks: expected how many animals there are, 1 or more, got 0",
+    ),
+    "joining what does not end": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--join-breaks", "2"],
+        "--join-breaks: expected tracks that end, got the live tracker for a closed population, which gives a lost "
+        "animal its own track back; leave out --join-breaks, or name with --tracker a file whose tracker section says "
+        "closed_population = false",
+    ),
+    "joining no tracks": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--join-breaks", "2"],
+        "--join-breaks: expected tracks, got --no-tracking; leave out one of the two",
+    ),
+    "smoothing no tracks": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--smooth-s", "0.2"],
+        "--smooth-s: expected tracks, got --no-tracking; leave out one of the two",
+    ),
+    "smoothing in milliseconds": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "200"],
+        "--smooth-s: expected seconds, more than 0 and at most 10, got 200; 0.2 is a good start",
+    ),
+    "smoothing over no time": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "nan"],
+        "--smooth-s: expected seconds, more than 0 and at most 10, got nan; 0.2 is a good start",
+    ),
+    "smoothing in two frames": (
+        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "0.03"],
+        "--smooth-s: expected 0.0667 s or more, the time of 5 frames at 60 frames/s, got 0.03; in fewer frames there "
+        "is nothing to smooth",
+    ),
     "half precision on a CPU": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--precision", "fp16"], "needs cuda"),
 }
 
@@ -235,7 +282,18 @@ LINES = {
         10.0,
         "frame 100 of 100100 · 10 frames/s · 2 h 46 min left · 0 animals",
     ),
-    "at the end": (Progress(100, 100, 40, 2), 4.0, "frame 100 of 100 · following the animals and writing the files"),
+    "all found": (Progress(100, 100, 40, 2), 4.0, "frame 100 of 100 · all poses are found"),
+    "following begins": (
+        Progress(20, 100, 0, 2, "following"),
+        0.0,
+        "following the animals: frame 20 of 100 · on the way to the first one",
+    ),
+    "following": (
+        Progress(60, 100, 40, 2, "following"),
+        4.0,
+        "following the animals: frame 60 of 100 · 10 frames/s · 0:04 min left · 2 animals",
+    ),
+    "at the end": (Progress(100, 100, 80, 2, "following"), 4.0, "all animals are followed · writing the files"),
     "without end": (Progress(60, None, 40, 2), 4.0, "frame 60 · 10 frames/s · 2 animals"),
 }
 

@@ -1,9 +1,13 @@
 """Who is whom, from stored poses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from models.labels import read_labels
 from models.poses import Poses
+from realtime.offline.finding import Progress
 from realtime.offline.following import Follower
 from realtime.offline.sleap_following import SleapFollower
 from realtime.offline.work_file import FoundBatch, FoundFrame
@@ -11,6 +15,8 @@ from realtime.recording.records import pack_poses
 from realtime.tracking import GreedyTracker, TrackerOptions
 from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
+DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
+SESSION_A = DATA / "flies_1024" / "session_a.predictions.slp"
 OPTIONS = TrackerOptions(min_body_px=5.0)
 SHAPE = np.array([[10, 0], [0, 0], [-10, 0]], np.float32)
 CLASSES = ("female", "male")
@@ -37,8 +43,8 @@ def tracker(class_names=()):
     return lambda: GreedyTracker(OPTIONS, 3, class_names)
 
 
-def followed(frames, make_tracker, class_names=()):
-    follower = Follower(batches_of(frames), make_tracker, class_names)
+def followed(frames, make_tracker, class_names=(), join_breaks=None):
+    follower = Follower(batches_of(frames), make_tracker, class_names, join_breaks)
     survey = follower.survey()
     return survey, list(follower.frames(survey.track_rows))
 
@@ -188,3 +194,107 @@ def test_what_sleaps_tracker_drops_is_left_out_and_counted():
     assert (survey.track_names, survey.n_instances, survey.n_left_out) == (("track_0",), 1, 1)
     np.testing.assert_array_equal(frames[0].xy, poses.xy[1:])
     assert len(frames[1].tracks) == 0
+
+
+# One animal ends for a frame and is another track afterwards; the other one stays.
+BREAK = [
+    poses_at([[20, 30], [200, 30]]),
+    poses_at([[200, 30]]),
+    poses_at([[200, 30]]),
+    poses_at([[20, 30], [200, 30]]),
+    poses_at([[200, 30], [20, 30]]),
+]
+
+
+def connected(make_tracker, join_breaks, class_names=(), frames=BREAK):
+    """Return the survey and the names in each frame, with the x of the thorax."""
+    follower = Follower(batches_of(frames), make_tracker, class_names, join_breaks)
+    survey = follower.survey()
+    first, second = (list(follower.frames(survey.track_rows)) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.tracks, b.tracks)
+    named = [dict(zip([survey.track_names[k] for k in f.tracks], f.xy[:, 1, 0].tolist(), strict=True)) for f in first]
+    return survey, first, named
+
+
+def test_single_breaks_of_sleaps_tracks_are_joined():
+    """With a window of two frames the track is forgotten when its animal is back."""
+    survey, _, named = connected(sleap(track_window=1), None)
+    assert survey.track_names == ("track_0", "track_1", "track_2")
+    survey, frames, joined = connected(sleap(track_window=1), 2)
+    assert survey.track_names == ("track_0", "track_1")
+    assert (survey.n_instances, survey.n_left_out) == (8, 0)
+    assert named[3] == {"track_1": 200.0, "track_2": 20.0}
+    assert joined == [
+        {"track_0": 20.0, "track_1": 200.0},
+        {"track_1": 200.0},
+        {"track_1": 200.0},
+        {"track_0": 20.0, "track_1": 200.0},
+        {"track_0": 20.0, "track_1": 200.0},
+    ]
+    np.testing.assert_array_equal(frames[4].tracking_scores, [1, 1])
+
+
+def open_tracker(class_names=()):
+    options = TrackerOptions(min_body_px=5.0, max_tracks=8, closed_population=False, lost_s=0.015)
+    return lambda: GreedyTracker(options, 3, class_names)
+
+
+def test_single_breaks_of_an_open_population_are_joined():
+    """Who the joined track is, is taken for granted and not known: its confidence is 0, the others' stay."""
+    survey, before, _ = connected(open_tracker(), None)
+    assert survey.track_names == ("track_1", "track_2", "track_3")
+    survey, after, named = connected(open_tracker(), 2)
+    assert survey.track_names == ("track_1", "track_2")
+    assert named[3] == named[4] == {"track_1": 20.0, "track_2": 200.0}
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(new.tracking_scores, np.where(old.tracks == 2, 0, old.tracking_scores))
+        assert new.tracking_scores.dtype == np.float32
+    assert (before[4].tracking_scores > 0).all()
+
+
+def test_a_joined_track_has_the_name_of_all_its_parts():
+    """The first part alone was not seen as a male for most of the time."""
+    frames = [poses_at([[20, 30], [200, 30]], class_probs=[UNSURE, FEMALE])] * 5
+    frames += [poses_at([[200, 30]], class_probs=[FEMALE])] * 2
+    frames += [poses_at([[20, 30], [200, 30]], class_probs=[MALE, FEMALE])] * 40
+    assert connected(open_tracker(CLASSES), None, CLASSES, frames)[0].track_names == ("track_1", "female", "male")
+    assert connected(open_tracker(CLASSES), 2, CLASSES, frames)[0].track_names == ("male", "female")
+
+
+def test_how_far_it_is_is_told_in_the_first_pass():
+    told = []
+    frames = [*WALK, *WALK]
+    follower = Follower(batches_of(frames), tracker(), ())
+    rows = follower.survey(told.append, end=20).track_rows
+    expected = [Progress(k, 20, k, 2, "following") for k in (0, 8, 16, 20)]
+    assert told == expected
+    list(follower.frames(rows))
+    assert told == expected
+
+
+def test_the_times_of_the_frames():
+    survey, _ = followed(WALK, tracker())
+    np.testing.assert_array_equal(survey.times_ns, 10_000_000 * np.arange(10))
+    assert survey.times_ns.dtype == np.int64
+
+
+def test_with_joined_breaks_the_tracks_are_those_that_sleap_saved():
+    """The poses of 300 frames, in which two flies touch several times."""
+    if not SESSION_A.exists():
+        pytest.skip(f"needs the recording {SESSION_A.name} beside the checkout")
+    saved = read_labels(SESSION_A, kind="predicted")
+    found, truth = [], []
+    for frame in range(1200, 1500):
+        rows = np.flatnonzero(saved.frame_ids == frame)
+        xy, scores = saved.xy[rows].astype(np.float32), saved.scores[rows].astype(np.float32)
+        found.append(Poses(xy, saved.node_scores[rows], scores))
+        truth.append(saved.tracks[rows])
+    follower = SleapFollower(SleapTracker(SleapTrackerOptions(tracker="simple"), 13))
+    survey, frames = followed(found, lambda: follower, join_breaks=2)
+    assert survey.track_names == ("track_0", "track_1")
+    pairs = set()
+    for frame, poses, tracks in zip(frames, found, truth, strict=True):
+        here = [poses.instance_scores.tolist().index(score) for score in frame.instance_scores.tolist()]
+        pairs |= set(zip(frame.tracks.tolist(), tracks[here].tolist(), strict=True))
+    assert len(pairs) == 2

@@ -17,6 +17,7 @@ import sleap_io
 
 from camera_drivers.errors import CameraFailedError, CameraNotOpenError
 from models.errors import ModelFailedError
+from models.labels import read_labels
 from realtime.offline import OfflineInputError, OtherJobError, TrackRequest, Unfinished, track, track_video
 from realtime.offline.images import ImagesAgain
 from realtime.offline.track import FINGERPRINT_BYTES, _StoppedError, _unless
@@ -89,6 +90,9 @@ def test_progress_is_told(dots_video, dot_model, out):
     track_video(request_of(dots_video, out, first=4, last=19), dot_model(), tell=told.append)
     last = told[-1]
     assert (last.index, last.end, last.n_done, last.n_animals) == (20, 20, 16, 2)
+    following = [(one.index, one.end, one.n_done) for one in told if one.stage == "following"]
+    assert following == [(4, 20, 0), (12, 20, 8), (20, 20, 16)]
+    assert [one.stage for one in told] == sorted(one.stage for one in told)
 
 
 def stop_after(n_frames):
@@ -380,6 +384,25 @@ def test_sleaps_tracker_takes_the_place_of_the_live_one(dots_video, dot_model, o
         assert row["track"] == ("track_0" if float(row["thorax.y"]) == 36 else "track_1")
 
 
+SCORES = {
+    "the live one": (TRACKER, "identity_confidence"),
+    "SLEAP's": (SleapTrackerOptions(tracker="simple"), "similarity"),
+    "none": (None, "class_probability"),
+}
+
+
+@pytest.mark.parametrize(("tracker", "meaning"), SCORES.values(), ids=SCORES)
+def test_the_file_says_what_its_tracking_scores_mean(dots_video, dot_model, out, tracker, meaning):
+    """Only the live tracker's are confidences for who reads the file again."""
+    track_video(replace(request_of(dots_video, out, "o.slp"), tracker=tracker), dot_model())
+    labels = sleap_io.load_slp(str(out / "o.slp"), open_videos=False)
+    scores = np.array([one.tracking_score for frame in labels for one in frame])
+    assert (labels.provenance["tracking_score"], len(scores)) == (meaning, 60)
+    confidence = read_labels(out / "o.slp", kind="predicted").identity_confidence
+    np.testing.assert_array_equal(confidence, scores if tracker is TRACKER else np.full(60, np.nan))
+    assert tracker is not TRACKER or scores.min() > 0.9
+
+
 @pytest.mark.parametrize("stopped_once", [False, True])
 def test_sleaps_flow_looks_at_the_frames_of_the_poses_once(dots_video, dot_model, out, monkeypatch, stopped_once):
     """Of 30 frames the last 10: the dots of each image are where the model found them, over several passes."""
@@ -423,3 +446,70 @@ def test_what_sleaps_tracker_opened_is_closed(dots_video, dot_model, out, monkey
     assert opened == ["open", "closed"]
     track_video(replace(flow, tracker=SleapTrackerOptions(tracker="simple"), overwrite=True), dot_model())
     assert opened == ["open", "closed"]
+
+
+# The lower animal is gone now and then: for a tracker that forgets it at once it is another one every time.
+STROLL = np.array([[[8 + 1.3 * k, 12], [55 - 1.3 * k, 36]] for k in range(36)]).round()
+COMES_AND_GOES = [places[: 1 + (k % 12 < 10)] for k, places in enumerate(STROLL)]
+FINISHED = {
+    "live": TrackerOptions(min_body_px=5.0, max_tracks=8, closed_population=False, lost_s=0.015),
+    "SLEAP's": SleapTrackerOptions(tracker="simple", track_window=1, similarity="centroid"),
+}
+
+
+@pytest.mark.parametrize("tracker", FINISHED.values(), ids=FINISHED)
+def test_finished_tracks(video_of, dot_model, out, tracker):
+    """Joined: the same instances in fewer tracks. Smoothed: nearer to where the animals were. And the file says so."""
+    plain = replace(request_of(video_of(COMES_AND_GOES), out, "plain.csv"), tracker=tracker)
+    assert len(track_video(plain, dot_model()).track_names) == 4
+    finished = replace(plain, outputs=(out / "o.csv", out / "o.slp", out / "o.h5"), join_breaks=2, smooth_s=0.08)
+    report = track_video(finished, dot_model())
+    assert (len(report.track_names), report.n_instances) == (2, 66)
+
+    tables = (rows_of(out / f"{name}.csv") for name in ("plain", "o"))
+    before, after = ({(row["frame_idx"], row["thorax.y"]): row for row in rows} for rows in tables)
+    assert sorted(before) == sorted(after)
+
+    def error(rows):
+        return np.std([float(row["thorax.x"]) - 8 - 1.3 * int(k) for (k, y), row in rows.items() if float(y) == 12])
+
+    assert error(after) < 0.5 * error(before)
+    assert all(before[key]["head.score"] == row["head.score"] for key, row in after.items())
+    labels = sleap_io.load_slp(str(out / "o.slp"), open_videos=False)
+    assert (labels.provenance["join_breaks"], labels.provenance["smooth_s"]) == (2, 0.08)
+    with h5py.File(out / "o.h5") as file:
+        assert file["tracks"].shape == (2, 2, 3, 36)
+        assert sorted(np.isnan(file["tracks"][:, 0, 0]).sum(axis=1)) == [0, 6]
+
+
+@pytest.mark.parametrize("n_frames", [8, 29])
+def test_an_interrupted_run_is_finished_the_same(dots_video, dot_model, tmp_path, n_frames):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    for folder in (whole, parts):
+        request = request_of(dots_video, folder, "o.slp", "o.h5", "o.csv", batch=4, smooth_s=0.1, join_breaks=2)
+        request = replace(request, tracker=FINISHED["live"])
+        if folder == parts:
+            assert isinstance(track_video(request, dot_model(), **stop_after(n_frames)), Unfinished)
+        track_video(request, dot_model())
+    assert_same_outputs(whole, parts)
+
+
+def test_how_tracks_are_finished_may_be_chosen_anew_when_a_run_goes_on(dots_video, dot_model, out):
+    track_video(request_of(dots_video, out, smooth_s=0.1), dot_model(), **stop_after(8))
+    assert track_video(request_of(dots_video, out, smooth_s=0.2), dot_model()).n_resumed == 8
+
+
+UNFINISHABLE = {
+    "too short": ({"smooth_s": 0.01}, "--smooth-s: expected 0.04 s or more, the time of 5 frames at 100 frames/s, got"),
+    "closed": ({"join_breaks": 2}, "--join-breaks: expected tracks that end, got the live tracker"),
+}
+
+
+@pytest.mark.parametrize(("kind", "message"), UNFINISHABLE.values(), ids=UNFINISHABLE)
+def test_what_cannot_be_finished_is_refused_before_the_work(video_of, dot_model, out, kind, message):
+    model = dot_model()
+    with pytest.raises(OfflineInputError, match=f"^{message}"):
+        track_video(request_of(video_of(WALK), out, **kind), model)
+    assert model.batches == []
+    assert list(out.iterdir()) == []

@@ -6,20 +6,25 @@ import numpy as np
 import pytest
 
 from models.evaluation import EvaluationOptions, evaluate
+from models.evaluation.calibration import calibrate
 from models.labels import Labels
 from models.skeleton import Skeleton
 from realtime.report.evaluation_page import write_evaluation
-from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, time_plot
+from realtime.report.evaluation_plots import bias_plot, error_plot, pck_plot, reliability_plot, time_plot
 
 BODY = np.array([[0.0, -20.0], [4.0, 0.0], [0.0, 20.0]])
 PLOTS = (pck_plot, error_plot, bias_plot, time_plot)
 
 
-def labels(frames, shift=(0.0, 0.0), nodes=("head", "thorax", "tail"), noise=0.0, source="truth.slp", tracks=None):
+def labels(
+    frames, shift=(0.0, 0.0), nodes=("head", "thorax", "tail"), noise=0.0, source="truth.slp", tracks=None, sure=None
+):
     chance = np.random.default_rng(1)
     xy = BODY[: len(nodes)] + 100 + np.array(shift) + chance.normal(0, noise, (len(frames), len(nodes), 2))
     names = ("a",) if tracks is not None else ()
-    return Labels.from_arrays(Skeleton(nodes), frames, xy, source=source, tracks=tracks, track_names=names)
+    return Labels.from_arrays(
+        Skeleton(nodes), frames, xy, source=source, tracks=tracks, track_names=names, identity_confidence=sure
+    )
 
 
 def unseen(animals, nodes):
@@ -77,3 +82,46 @@ def test_the_curve_ends_where_nodes_are_not_reported():
     bottom, top = 348.0, 16.0
     shares = sorted((bottom - y) / (bottom - top) for y in right_ends)
     assert shares == pytest.approx([0.5, 25 / 30, 1, 1], abs=0.001)
+
+
+def test_the_page_says_how_true_the_confidence_is_or_why_not(tmp_path):
+    truth = labels(range(10), tracks=[0] * 10)
+    judged = labels(range(10), tracks=[0] * 10, sure=[0.95] * 8 + [0.35] * 2)
+    said = write_evaluation(evaluate(truth, judged), tmp_path / "judged").read_text()
+    assert "10 instances: confidence <b>0.8300</b> in the mean, <b>100.00 %</b> right" in said
+    assert "error <b>0.1700</b>" in said
+    assert "<td>0.3 – 0.4</td>" in said
+    assert "0.9 to 1.0: 8 instances, confidence 0.950 in the mean, 100.00 % right" in said
+    said = write_evaluation(evaluate(truth, labels(range(10), tracks=[0] * 10)), tmp_path / "not").read_text()
+    assert "<p>Not evaluated: the predictions carry no identity confidence; files of `poseloop track` with" in said
+    assert "still the same animal</text>" not in said
+
+
+RELIABILITY = {
+    "all sure": ([1.0] * 7, [True] * 7, "7"),
+    "never sure": ([0.0], [False], "1"),
+    "every bin": (np.linspace(0, 1, 3000), np.arange(3000) % 3 == 0, "300"),
+    "more than fit over a bar": (np.full(1_230_000, 0.5), np.ones(1_230_000, bool), "1.2 M"),
+}
+
+
+@pytest.mark.parametrize(("confidence", "right", "count"), RELIABILITY.values(), ids=RELIABILITY)
+def test_reliability_can_be_drawn(confidence, right, count):
+    found = calibrate(confidence, right)
+    drawing = reliability_plot(found)
+    marks = ET.fromstring(drawing)
+    assert not re.search(r"\bnan\b|\binf\b", drawing)
+    assert count in [mark.text for mark in marks.iter("text")]
+    # A point a bin that has instances, and the one of the legend; a count over each of the ten.
+    assert len(list(marks.iter("circle"))) == 1 + sum(one.n > 0 for one in found.bins)
+    assert sum("halo" in mark.get("class") for mark in marks.iter("text")) == 10
+
+
+def test_reliability_shows_share_and_confidence_where_they_are():
+    drawing = reliability_plot(calibrate([0.25, 0.25, 0.75, 0.75], [True, False, True, True]))
+    left, right, bottom, top = 80.0, 800.0, 348.0, 16.0
+    at = [tuple(map(float, one)) for one in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="5"', drawing)]
+    assert at[:2] == [
+        (left + 0.25 * (right - left), pytest.approx((bottom + top) / 2)),
+        (left + 0.75 * (right - left), top),
+    ]
