@@ -1,8 +1,8 @@
 """Crowds: seeded simulated animals that cross, huddle, hide one another, leave and enter, and what a model would find.
 
 Only poses are simulated, no images. An animal is a stiff plan of nodes that walks towards goals with pauses, at 1 to 3
-body lengths a second; where the goals lie is what makes the scene. Bodies overlap, but their middles stay 0.3 body
-lengths apart, except in the scene where animals climb on one another.
+body lengths a second; where the goals lie is what makes the scene. They walk through one another, which is harder than
+real animals make it.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,6 @@ _TURN_RAD_S = 8.0
 _PAUSE_S = 0.4
 _HUDDLE_S = 6.0
 _NOISE_PX = 1.0
-_NEAREST = 0.3
 _OVERLAP = 0.35
 _MISSED = 0.02
 _FALSE = 0.05
@@ -117,8 +116,6 @@ class _Crowd:
         walking = (self._pause_s <= 0) * np.maximum(np.cos(turn), 0.2)
         ahead = np.stack([np.cos(self._heading), np.sin(self._heading)], axis=1)
         self._xy += (self._speed * walking * elapsed_s)[:, None] * ahead
-        if self._scene != "occlude":
-            self._push_apart()
         self._away_s -= elapsed_s
         self._leave_and_enter()
 
@@ -132,14 +129,6 @@ class _Crowd:
         across = 0.5 * SIDE_PX - here
         angle = np.arctan2(across[1], across[0]) + random.normal(0, 0.4)
         return 0.5 * SIDE_PX + reach * SIDE_PX * np.array([np.cos(angle), np.sin(angle)])
-
-    def _push_apart(self) -> None:
-        """Nobody is where somebody else is: animals that come too near slide along one another."""
-        apart = self._xy[:, None] - self._xy[None]
-        distance = np.hypot(apart[..., 0], apart[..., 1])
-        push = np.clip(_NEAREST * _BODY_PX - distance, 0, None) / 2
-        np.fill_diagonal(push, 0)
-        self._xy += (push[..., None] * apart / np.maximum(distance, 1e-9)[..., None]).sum(axis=1)
 
     def _leave_and_enter(self) -> None:
         random = self._random

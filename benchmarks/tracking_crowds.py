@@ -3,7 +3,8 @@
 Every tracker is given the same detections in the same random order: 2 % of them and 3 % of the nodes are missing,
 1 px of noise, a false detection in 5 % of the frames. The live tracker is told how many animals there are, as a rig
 is; where they leave and enter it is told that the population is open, and to wait 0.05 s for a second look
-(`confirm_s`). SLEAP's is its tracker "simple"; "flow" needs images.
+(`confirm_s`). SLEAP's is its tracker "simple"; "flow" needs images. With `--stages` the live tracker is compared with
+itself, one stage exchanged at a time.
 """
 
 import argparse
@@ -34,6 +35,15 @@ _SLEAP: dict[str, dict[str, Any]] = {
 }
 LIVE = "live"
 TRACKERS = (LIVE, *_SLEAP)
+_STAGES: dict[str, dict[str, Any]] = {
+    LIVE: {},
+    "still": {"motion": "still"},
+    "kalman": {"motion": "kalman"},
+    "centroid": {"similarity": "centroid"},
+    "iou": {"similarity": "iou"},
+    "hungarian": {"matching": "hungarian"},
+}
+STAGES = tuple(_STAGES)
 
 SURE = 0.9
 """A switch is not announced if the confidence is at least this."""
@@ -62,9 +72,9 @@ class Result:
 
 
 def tracker_for(name: str, scene: Scene, n_animals: int) -> Follow:
-    """Return one of `TRACKERS`, new."""
-    if name == LIVE:
-        return _live(scene, n_animals)
+    """Return one of `TRACKERS` or `STAGES`, new."""
+    if name in _STAGES:
+        return _live(scene, n_animals, _STAGES[name])
     options = SleapTrackerOptions.model_validate({"tracker": "simple", **_SLEAP[name]})
     sleap = SleapTracker(options, len(body_plan()))
 
@@ -75,12 +85,11 @@ def tracker_for(name: str, scene: Scene, n_animals: int) -> Follow:
     return follow
 
 
-def _live(scene: Scene, n_animals: int) -> Follow:
+def _live(scene: Scene, n_animals: int, stages: dict[str, Any]) -> Follow:
+    told: dict[str, Any] = {"max_tracks": n_animals}
     if scene == "leave":
-        options = TrackerOptions(max_tracks=2 * n_animals, closed_population=False, confirm_s=0.05)
-    else:
-        options = TrackerOptions(max_tracks=n_animals)
-    tracker = GreedyTracker(options, len(body_plan()))
+        told = {"max_tracks": 2 * n_animals, "closed_population": False, "confirm_s": 0.05}
+    tracker = GreedyTracker(TrackerOptions.model_validate({**told, **stages}), len(body_plan()))
 
     def follow(frame: CrowdFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         tracks = tracker.update(frame.poses, frame.timestamp_ns)
@@ -133,14 +142,16 @@ def reliability(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def measure(seconds: float, seeds: Sequence[int], sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+def measure(
+    seconds: float, seeds: Sequence[int], sizes: Sequence[int] = SIZES, trackers: Sequence[str] = TRACKERS
+) -> dict[str, Any]:
     """Return `rows`, one a scene, size and tracker (mean IDF1, all switches), and the live tracker's `reliability`."""
     rows: list[dict[str, Any]] = []
     live: list[Result] = []
     for scene in SCENES:
         for n_animals in sizes:
             crowds = [list(simulate(scene, n_animals, seconds=seconds, seed=seed)) for seed in seeds]
-            for name in TRACKERS:
+            for name in trackers:
                 results = [score(crowd, tracker_for(name, scene, n_animals)) for crowd in crowds]
                 live += results if name == LIVE else []
                 idf1 = float(np.mean([result.idf1 for result in results]))
@@ -151,9 +162,10 @@ def measure(seconds: float, seeds: Sequence[int], sizes: Sequence[int] = SIZES) 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as text: a line for every crowd, a column for every tracker."""
-    lines = ["IDF1 (switches)".ljust(16) + "".join(f"{name:>18}" for name in TRACKERS)]
-    for first in range(0, len(rows), len(TRACKERS)):
-        crowd = rows[first : first + len(TRACKERS)]
+    trackers = list(dict.fromkeys(row["tracker"] for row in rows))
+    lines = ["IDF1 (switches)".ljust(16) + "".join(f"{name:>18}" for name in trackers)]
+    for first in range(0, len(rows), len(trackers)):
+        crowd = rows[first : first + len(trackers)]
         cells = "".join(f"{row['idf1']:.3f} ({row['switches']})".rjust(18) for row in crowd)
         lines.append(f"{crowd[0]['scene']} {crowd[0]['animals']}".ljust(16) + cells)
     return "\n".join(lines)
@@ -177,12 +189,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a crowd (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="crowds of each kind (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first (default: %(default)s)")
+    parser.add_argument("--stages", action="store_true", help="the live tracker with one stage exchanged at a time")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    result = measure(given.seconds, range(given.first_seed, given.first_seed + given.seeds))
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    result = measure(given.seconds, seeds, trackers=STAGES if given.stages else TRACKERS)
     rows = result["rows"]
     best = {(row["scene"], row["animals"]): row["idf1"] for row in rows if row["tracker"] == LIVE}
-    behind = [row for row in rows if row["tracker"] != LIVE and row["idf1"] >= best[row["scene"], row["animals"]]]
+    behind = [row for row in rows if row["tracker"] in _SLEAP and row["idf1"] >= best[row["scene"], row["animals"]]]
     text = f"{table(rows)}\n\n{reliability_text(result['reliability'])}"
     print(json.dumps({"machine": describe_machine(), **result}) if given.json else text)
     for row in behind:

@@ -58,7 +58,9 @@ def body_length(xy: NDArray[np.float64]) -> float:
 
 
 @compiled
-def displacement(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
+def displacement(
+    before: NDArray[np.float64], after: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64]
+) -> tuple[float, float]:
     """Return the median (dx, dy) of the nodes seen in both poses, in their unit; NaN where there is none.
 
     Unlike the difference of two centres it is not moved by nodes that come and go, nor by a few that are put on
@@ -67,14 +69,26 @@ def displacement(before: NDArray[np.float64], after: NDArray[np.float64]) -> tup
     Args:
         before: `(n_nodes, 2)`, NaN = not seen.
         after: `(n_nodes, 2)`, NaN = not seen.
+        dx: `(n_nodes,)`, overwritten: room to work in.
+        dy: `(n_nodes,)`, the same.
     """
-    dx, dy = np.empty(before.shape[0]), np.empty(before.shape[0])
     count = 0
     for node in range(before.shape[0]):
         if not (np.isnan(before[node, 0]) or np.isnan(after[node, 0])):
-            dx[count] = after[node, 0] - before[node, 0]
-            dy[count] = after[node, 1] - before[node, 1]
+            _insert(dx, count, after[node, 0] - before[node, 0])
+            _insert(dy, count, after[node, 1] - before[node, 1])
             count += 1
     if count == 0:
         return np.nan, np.nan
-    return float(np.median(dx[:count])), float(np.median(dy[:count]))
+    low, high = (count - 1) // 2, count // 2
+    return (dx[low] + dx[high]) / 2.0, (dy[low] + dy[high]) / 2.0
+
+
+@compiled
+def _insert(ascending: NDArray[np.float64], count: int, value: float) -> None:
+    """Put a value where it belongs among the first `count`: for a few nodes the quickest way to their median."""
+    slot = count
+    while slot > 0 and ascending[slot - 1] > value:
+        ascending[slot] = ascending[slot - 1]
+        slot -= 1
+    ascending[slot] = value

@@ -1,8 +1,7 @@
-"""Buffers: the tracker's memory as the few plain arrays with which compiled code is called, and what lies where.
+"""Buffers: how the compiled tracker's state, settings, room and detections lie in plain arrays.
 
-The stages take named tuples of arrays. Handed over from Python, every field of those is a Python object to look up
-and check: after a network has run and emptied the caches, 36 fields take 35 µs, one plain array takes 1 µs. So Python
-hands over five plain arrays, and the named tuples are made of views of them in compiled code.
+Numba reads a `NamedTuple` argument field by field. In a loop whose caches the network has just emptied that takes
+longer than the tracking itself. So what comes from Python is a few flat arrays, and the views on them are made inside.
 """
 
 from typing import NamedTuple
@@ -13,7 +12,11 @@ from numpy.typing import NDArray
 from realtime.compiled import compiled
 from realtime.tracking.detections import Detections
 from realtime.tracking.state import TrackState
-from realtime.tracking.update import Settings, TrackRows, expected_centres, update
+from realtime.tracking.update import TrackRows, expected_centres, update
+from realtime.tracking.work import Settings, Work
+
+NO_FRAME_NS = -(2**62)
+"""Time of the last frame before the first one: older than any, and far enough from the ends of int64 to reckon with."""
 
 
 class Buffers(NamedTuple):
@@ -32,20 +35,41 @@ class Buffers(NamedTuple):
     rows: NDArray[np.float32]
 
 
+class Room(NamedTuple):
+    """What is overwritten in every frame, with room for so many detections.
+
+    Attributes:
+        detections: The fields of `Detections` twice: as they came, and those that are kept.
+        floats: Those of `Work` that are float64, one field after the other.
+        integers: Those that are int64, one field after the other.
+    """
+
+    detections: NDArray[np.float64]
+    floats: NDArray[np.float64]
+    integers: NDArray[np.int64]
+
+
 def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
     """Return buffers of zeros for one tracker, before its first `reset`."""
     n_nodes, n_classes = settings.n_nodes, settings.n_classes
     return Buffers(
         settings=np.array(settings, dtype=np.float64),
-        floats=np.zeros(max_tracks * (2 * n_nodes + 7 + n_classes)),
+        floats=np.zeros(max_tracks * (4 * n_nodes + 12 + n_classes)),
         integers=np.zeros(4 + 8 * max_tracks, dtype=np.int64),
         rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
 
 
-def empty_detections(max_detections: int, n_nodes: int, n_classes: int) -> NDArray[np.float64]:
-    """Return a buffer for the fields of `Detections`, one after the other."""
-    return np.zeros(max_detections * (3 * n_nodes + 1 + n_classes))
+def empty_room(settings: Settings, max_tracks: int, max_detections: int) -> Room:
+    """Return room for frames of up to so many detections."""
+    n_nodes, n_classes = settings.n_nodes, settings.n_classes
+    width = _width(max_tracks, max_detections, n_classes)
+    per_track = 2 * n_nodes + max_detections + n_classes + 3
+    return Room(
+        detections=np.zeros(2 * max_detections * (3 * n_nodes + 1 + n_classes)),
+        floats=np.zeros(max_tracks * per_track + 2 * max_detections + 2 * n_nodes + 3 * width),
+        integers=np.zeros(3 * max_tracks + 4 * max_detections + 3 * width, dtype=np.int64),
+    )
 
 
 @compiled
@@ -55,20 +79,19 @@ def update_tracks(
     integers: NDArray[np.int64],
     rows: NDArray[np.float32],
     detections: NDArray[np.float64],
+    work_floats: NDArray[np.float64],
+    work_integers: NDArray[np.int64],
     n_detections: int,
     timestamp_ns: int,
 ) -> int:
-    """Run `update` on the first `n_detections` of a buffer of detections; return how many tracks there are."""
+    """Run `update` on the first `n_detections` of a `Room`; return how many tracks there are."""
     s = settings_in(settings)
-    room = detections_in(detections, s.n_nodes, s.n_classes)
-    seen = Detections(
-        room.xy[:n_detections],
-        room.node_scores[:n_detections],
-        room.scores[:n_detections],
-        room.class_probs[:n_detections],
-    )
+    n = detections.size // 2
     state = state_in(floats, integers, s.n_nodes, s.n_classes)
-    return update(state, seen, timestamp_ns, s, rows_in(rows, s.n_nodes))
+    raw = detections_in(detections[:n], s.n_nodes, s.n_classes)
+    kept = detections_in(detections[n:], s.n_nodes, s.n_classes)
+    work = work_in(work_floats, work_integers, state.ids.size, raw.scores.size, s.n_nodes, s.n_classes)
+    return update(state, raw, n_detections, timestamp_ns, s, kept, work, rows_in(rows, s.n_nodes))
 
 
 @compiled
@@ -88,21 +111,24 @@ def expect_tracks(
 def settings_in(values: NDArray[np.float64]) -> Settings:
     """Return the settings that a buffer holds."""
     return Settings(
-        gate=values[0],
-        gate_growth_per_s=values[1],
-        gate_limit=values[2],
-        kernel_width=values[3],
-        velocity_s=values[4],
-        lost_s=values[5],
-        closed_population=bool(values[6]),
-        min_visible_nodes=int(values[7]),
-        min_score=values[8],
-        min_body_px=values[9],
-        class_memory_s=values[10],
-        confirm_s=values[11],
-        chance=values[12],
-        n_nodes=int(values[13]),
-        n_classes=int(values[14]),
+        motion=int(values[0]),
+        similarity=int(values[1]),
+        matching=int(values[2]),
+        gate=values[3],
+        gate_growth_per_s=values[4],
+        gate_limit=values[5],
+        kernel_width=values[6],
+        velocity_s=values[7],
+        lost_s=values[8],
+        closed_population=bool(values[9]),
+        min_visible_nodes=int(values[10]),
+        min_score=values[11],
+        min_body_px=values[12],
+        class_memory_s=values[13],
+        confirm_s=values[14],
+        chance=values[15],
+        n_nodes=int(values[16]),
+        n_classes=int(values[17]),
     )
 
 
@@ -111,8 +137,10 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
     """Return the state that lies in two buffers, as views of them."""
     tracks = integers[4:].reshape(8, -1)
     n = tracks.shape[1]
-    velocity = n * 2 * n_nodes  # where it begins
-    body_px = velocity + n * 2
+    flow_xy = n * 2 * n_nodes  # where it begins
+    velocity = 2 * flow_xy
+    filtered = velocity + n * 2
+    body_px = filtered + n * 5
     confidence = body_px + n
     hidden_keep = confidence + n
     candidates = hidden_keep + n
@@ -125,8 +153,10 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
         home_ids=tracks[3],
         suspect_ids=tracks[4],
         corrected_ids=tracks[5],
-        pose=floats[:velocity].reshape(n, n_nodes, 2),
-        velocity=floats[velocity:body_px].reshape(n, 2),
+        pose=floats[:flow_xy].reshape(n, n_nodes, 2),
+        flow_xy=floats[flow_xy:velocity].reshape(n, n_nodes, 2),
+        velocity=floats[velocity:filtered].reshape(n, 2),
+        filter=floats[filtered:body_px].reshape(n, 5),
         body_px=floats[body_px:confidence],
         confidence=floats[confidence:hidden_keep],
         hidden_keep=floats[hidden_keep:candidates],
@@ -134,6 +164,43 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
         candidate_xy=floats[candidates:evidence].reshape(n, 2),
         candidate_first_ns=tracks[6],
         candidate_last_ns=tracks[7],
+    )
+
+
+@compiled
+def work_in(
+    floats: NDArray[np.float64], integers: NDArray[np.int64], n_tracks: int, n: int, n_nodes: int, n_classes: int
+) -> Work:
+    """Return the room for `n_tracks` tracks and `n` detections that lies in two buffers, as views of them."""
+    width = _width(n_tracks, n, n_classes)
+    cost = n_tracks * 2 * n_nodes  # where it begins
+    class_cost = cost + n_tracks * n
+    keep = class_cost + n_tracks * n_classes
+    gap_s = keep + n_tracks
+    gate_px = gap_s + n_tracks
+    centres = gate_px + n_tracks
+    nodes = centres + 2 * n
+    potentials = nodes + 2 * n_nodes
+    order = 3 * n_tracks
+    columns = order + 4 * n
+    return Work(
+        expected=floats[:cost].reshape(n_tracks, n_nodes, 2),
+        cost=floats[cost:class_cost].reshape(n_tracks, n),
+        class_cost=floats[class_cost:keep].reshape(n_tracks, n_classes),
+        keep=floats[keep:gap_s],
+        gap_s=floats[gap_s:gate_px],
+        gate_px=floats[gate_px:centres],
+        centres=floats[centres:nodes].reshape(n, 2),
+        nodes=floats[nodes:potentials].reshape(2, n_nodes),
+        potentials=floats[potentials:].reshape(3, width),
+        match=integers[:n_tracks],
+        seen_as=integers[n_tracks : 2 * n_tracks],
+        rivals=integers[2 * n_tracks : order],
+        order=integers[order : order + n],
+        flags=integers[order + n : order + 2 * n],
+        newcomers=integers[order + 2 * n : order + 3 * n],
+        first_ns=integers[order + 3 * n : columns],
+        columns=integers[columns:].reshape(3, width),
     )
 
 
@@ -163,3 +230,9 @@ def rows_in(buffer: NDArray[np.float32], n_nodes: int) -> TrackRows:
         node_scores=buffer[node_scores:identity_confidence].reshape(n, n_nodes),
         identity_confidence=buffer[identity_confidence:],
     )
+
+
+@compiled
+def _width(n_tracks: int, n_detections: int, n_classes: int) -> int:
+    """Return how many columns an assignment can have."""
+    return int(max(n_tracks + n_detections + 1, n_classes))

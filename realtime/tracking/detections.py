@@ -8,9 +8,13 @@ from numpy.typing import NDArray
 from realtime.compiled import compiled
 from realtime.geometry import body_length, pose_centre, visible_nodes
 from realtime.tracking.similarity import keypoint_similarity
+from realtime.tracking.work import Settings, Work
 
 DUPLICATE_SIMILARITY = 0.5
-"""Two detections more similar than this are one animal. Two animals never are: their nodes lie apart in contact too."""
+"""Two detections more similar than this are one animal found twice, unless two animals are expected just there."""
+
+EXPECTED_SIMILARITY = 0.25
+"""An animal is expected where a detection is if they are more similar than this: an expectation is less exact."""
 
 
 class Detections(NamedTuple):
@@ -30,94 +34,123 @@ class Detections(NamedTuple):
 
 
 @compiled
-def usable(raw: Detections, kernel_width: float, min_body_px: float) -> Detections:
-    """Return the detections that show something, each animal once, in canonical order.
+def usable(raw: Detections, n_raw: int, n_expected: int, settings: Settings, work: Work, kept: Detections) -> int:
+    """Write the detections that show something, each animal once, in canonical order; return how many they are.
 
-    Of two detections of one animal the one with the lower score goes, then the one with fewer nodes seen, then the
-    later one in canonical order.
+    The best detection of an animal stays, the others go: the one with the highest score, then the one with most nodes
+    seen, then the first in canonical order. Where two tracks are expected, both detections stay.
 
     Args:
         raw: As the model gave them; cleaned in place.
-        kernel_width: σ of the similarity, in body lengths.
-        min_body_px: Lower limit of the body length, > 0.
+        n_raw: How many there are.
+        n_expected: How many tracks are expected; where, stands in `work.expected`.
+        settings: Width of the similarity and lower limit of the body length.
+        work: `expected` is read; `centres`, `order` and `flags` are overwritten.
+        kept: Room for as many, written.
     """
-    _clean(raw)
-    order = canonical_order(_keys(raw))
-    keep = np.zeros(order.size, dtype=np.bool_)
-    for rank in range(order.size):
-        keep[rank] = visible_nodes(raw.xy[order[rank]]) > 0
-    for rank in range(order.size):
-        for later in range(rank + 1, order.size):
-            if keep[rank] and keep[later]:
-                a, b = order[rank], order[later]
-                if _same_animal(raw.xy[a], raw.xy[b], kernel_width, min_body_px):
-                    keep[rank if _is_worse(raw, a, b) else later] = False
-    kept = order[keep]
-    return Detections(raw.xy[kept], raw.node_scores[kept], raw.scores[kept], raw.class_probs[kept])
+    for i in range(n_raw):
+        _clean(raw, i)
+        work.centres[i, 0], work.centres[i, 1] = pose_centre(raw.xy[i])
+    sort_detections(raw, n_raw, work.centres, work.order)
+    state = work.flags  # by rank: 0 = goes, 1 = not looked at, 2 = stays
+    for rank in range(n_raw):
+        state[rank] = visible_nodes(raw.xy[work.order[rank]]) > 0
+    for _ in range(n_raw):
+        best = -1
+        for rank in range(n_raw):
+            if state[rank] == 1 and (best < 0 or _is_worse(raw, work.order[best], work.order[rank])):
+                best = rank
+        if best < 0:
+            break
+        state[best] = 2
+        for rank in range(n_raw):
+            if state[rank] == 1:
+                a, b = raw.xy[work.order[best]], raw.xy[work.order[rank]]
+                state[rank] = not _same_animal(a, b, n_expected, settings, work)
+    n_kept = 0
+    for rank in range(n_raw):
+        if state[rank]:
+            i = work.order[rank]
+            kept.xy[n_kept] = raw.xy[i]
+            kept.node_scores[n_kept] = raw.node_scores[i]
+            kept.scores[n_kept] = raw.scores[i]
+            kept.class_probs[n_kept] = raw.class_probs[i]
+            n_kept += 1
+    return n_kept
 
 
 @compiled
-def canonical_order(keys: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the indices that sort rows by their content, so that the order of detections cannot matter.
+def sort_detections(detections: Detections, n: int, centres: NDArray[np.float64], order: NDArray[np.int64]) -> None:
+    """Write the indices that sort detections by their content, so that the order in which they come cannot matter.
 
-    Rows that compare equal are the same detection twice, so that nothing depends on which of them is first.
+    Left before right, top before bottom, then by everything else that is known of them. Those that compare equal are
+    the same detection twice, so that nothing depends on which of them is first.
 
     Args:
-        keys: `(n, n_columns)` without NaN; earlier columns decide first.
+        detections: Cleaned.
+        n: How many there are.
+        centres: `(≥ n, 2)` px of each; NaN comes first.
+        order: `(≥ n,)`, written.
     """
-    n = keys.shape[0]
-    order = np.arange(n)
-    for position in range(1, n):
-        moving, slot = order[position], position
-        while slot > 0 and _precedes(keys[moving], keys[order[slot - 1]]):
+    for position in range(n):
+        slot = position
+        while slot > 0 and _precedes(detections, centres, position, order[slot - 1]):
             order[slot] = order[slot - 1]
             slot -= 1
-        order[slot] = moving
-    return order
+        order[slot] = position
 
 
 @compiled
-def _precedes(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    for column in range(a.shape[0]):
-        if a[column] != b[column]:
-            return bool(a[column] < b[column])
+def _precedes(detections: Detections, centres: NDArray[np.float64], a: int, b: int) -> bool:
+    for axis in range(2):
+        if _known(centres[a, axis]) != _known(centres[b, axis]):
+            return _known(centres[a, axis]) < _known(centres[b, axis])
+    if detections.scores[a] != detections.scores[b]:
+        return bool(detections.scores[a] < detections.scores[b])
+    for node in range(detections.xy.shape[1]):
+        for axis in range(2):
+            if _known(detections.xy[a, node, axis]) != _known(detections.xy[b, node, axis]):
+                return _known(detections.xy[a, node, axis]) < _known(detections.xy[b, node, axis])
+    for node in range(detections.node_scores.shape[1]):
+        if detections.node_scores[a, node] != detections.node_scores[b, node]:
+            return bool(detections.node_scores[a, node] < detections.node_scores[b, node])
+    for k in range(detections.class_probs.shape[1]):
+        if _known(detections.class_probs[a, k]) != _known(detections.class_probs[b, k]):
+            return _known(detections.class_probs[a, k]) < _known(detections.class_probs[b, k])
     return False
 
 
 @compiled
-def _keys(raw: Detections) -> NDArray[np.float64]:
-    n, n_nodes, _ = raw.xy.shape
-    keys = np.empty((n, 3 + 3 * n_nodes + raw.class_probs.shape[1]))
-    for i in range(n):
-        keys[i, 0], keys[i, 1] = pose_centre(raw.xy[i])
-        keys[i, 2] = raw.scores[i]
-        keys[i, 3 : 3 + 2 * n_nodes] = raw.xy[i].ravel()
-        keys[i, 3 + 2 * n_nodes : 3 + 3 * n_nodes] = raw.node_scores[i]
-        keys[i, 3 + 3 * n_nodes :] = raw.class_probs[i]
-        for column in range(keys.shape[1]):
-            if np.isnan(keys[i, column]):
-                keys[i, column] = -np.inf
-    return keys
+def _known(value: float) -> float:
+    """Return a number that can be compared, NaN before all others."""
+    return -np.inf if np.isnan(value) else value
 
 
 @compiled
-def _clean(raw: Detections) -> None:
-    for i in range(raw.xy.shape[0]):
-        if not np.isfinite(raw.scores[i]):
-            raw.scores[i] = 0.0
-        for node in range(raw.xy.shape[1]):
-            if not (np.isfinite(raw.xy[i, node, 0]) and np.isfinite(raw.xy[i, node, 1])):
-                raw.xy[i, node] = np.nan
-                raw.node_scores[i, node] = 0.0
-            elif not np.isfinite(raw.node_scores[i, node]):
-                raw.node_scores[i, node] = 0.0
+def _clean(raw: Detections, i: int) -> None:
+    if not np.isfinite(raw.scores[i]):
+        raw.scores[i] = 0.0
+    for node in range(raw.xy.shape[1]):
+        if not (np.isfinite(raw.xy[i, node, 0]) and np.isfinite(raw.xy[i, node, 1])):
+            raw.xy[i, node, 0] = raw.xy[i, node, 1] = np.nan
+            raw.node_scores[i, node] = 0.0
+        elif not np.isfinite(raw.node_scores[i, node]):
+            raw.node_scores[i, node] = 0.0
 
 
 @compiled
-def _same_animal(a: NDArray[np.float64], b: NDArray[np.float64], kernel_width: float, min_body_px: float) -> bool:
-    sigma_px = kernel_width * max(body_length(a), body_length(b), min_body_px)
+def _same_animal(
+    a: NDArray[np.float64], b: NDArray[np.float64], n_expected: int, settings: Settings, work: Work
+) -> bool:
+    sigma_px = settings.kernel_width * max(body_length(a), body_length(b), settings.min_body_px)
     n_shared = min(visible_nodes(a), visible_nodes(b))
-    return keypoint_similarity(a, b, n_shared, sigma_px) > DUPLICATE_SIMILARITY
+    if keypoint_similarity(a, b, n_shared, sigma_px) <= DUPLICATE_SIMILARITY:
+        return False
+    n_there = 0
+    for track in range(n_expected):
+        n_shared = max(visible_nodes(work.expected[track]), 1)
+        n_there += keypoint_similarity(work.expected[track], a, n_shared, sigma_px) > EXPECTED_SIMILARITY
+    return n_there < 2
 
 
 @compiled

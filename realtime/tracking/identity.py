@@ -5,7 +5,8 @@ what the confidence stands above chance, which is 1 / max_tracks (1/2 for a sing
 
     c ← chance + (c − chance) · keep
 
-    matched              keep = tanh(margin / MARGIN_SOFTNESS), margin = what confusing two animals would have cost
+    matched              keep = tanh(margin / MARGIN_SOFTNESS) at 60 frames a second, at another rate the power of it
+                         that makes it the same in a second; margin = what confusing two animals would have cost
     not seen             keep = exp(−unseen / lost_s), in what is reported only
     seen again           keep = exp(−(unseen / HIDDEN_S)³) if it may be another animal that came out there: one that is
                          or was out of sight too, or anybody in an open population; else nothing is lost
@@ -58,8 +59,11 @@ def add_class_evidence(
     Returns:
         Whether the detection said anything.
     """
-    if evidence.size == 0 or not np.all(np.isfinite(class_probs)):
+    if evidence.size == 0:
         return False
+    for k in range(class_probs.size):
+        if not np.isfinite(class_probs[k]):
+            return False
     first = np.isnan(evidence[0])
     keep = math.exp(-elapsed_s / memory_s)
     look = 1.0 if first else min(1.0, elapsed_s * LOOKS_PER_S)
@@ -72,5 +76,10 @@ def add_class_evidence(
 @compiled
 def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
     """Return the logarithm of a class's probability given all looks; NaN before the first."""
-    highest = np.max(evidence)
-    return float(evidence[class_id] - highest - math.log(np.sum(np.exp(evidence - highest))))
+    highest = evidence[0]
+    for k in range(1, evidence.size):
+        highest = max(highest, evidence[k])
+    total = 0.0
+    for k in range(evidence.size):
+        total += math.exp(evidence[k] - highest)
+    return float(evidence[class_id] - highest - math.log(total))

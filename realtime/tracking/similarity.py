@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from realtime.compiled import compiled
 from realtime.geometry import displacement, pose_centre
+from realtime.tracking.work import CENTROID, IOU
 
 HIGHEST_COST = 2.0
 """Cost of a pair at the edge of the gate with nothing in common."""
@@ -37,8 +38,45 @@ def keypoint_similarity(
 
 
 @compiled
+def box_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the overlap of the boxes around the nodes seen, intersection over union: 1 = the same box, 0 = apart.
+
+    Boxes without an area overlap with nothing.
+
+    Args:
+        a: `(n_nodes, 2)` px, NaN = not seen.
+        b: `(n_nodes, 2)` px, NaN = not seen.
+    """
+    left_a, top_a, right_a, bottom_a = _box(a)
+    left_b, top_b, right_b, bottom_b = _box(b)
+    width = min(right_a, right_b) - max(left_a, left_b)
+    height = min(bottom_a, bottom_b) - max(top_a, top_b)
+    if not (width > 0.0 and height > 0.0):
+        return 0.0
+    shared = width * height
+    union = (right_a - left_a) * (bottom_a - top_a) + (right_b - left_b) * (bottom_b - top_b) - shared
+    return shared / union
+
+
+@compiled
+def _box(xy: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    for node in range(xy.shape[0]):
+        if not math.isnan(xy[node, 0]):
+            left, right = min(left, xy[node, 0]), max(right, xy[node, 0])
+            top, bottom = min(top, xy[node, 1]), max(bottom, xy[node, 1])
+    return left, top, right, bottom
+
+
+@compiled
 def pair_cost(
-    expected: NDArray[np.float64], detection: NDArray[np.float64], n_expected: int, sigma_px: float, gate_px: float
+    expected: NDArray[np.float64],
+    detection: NDArray[np.float64],
+    n_expected: int,
+    sigma_px: float,
+    gate_px: float,
+    kind: int,
+    nodes: NDArray[np.float64],
 ) -> float:
     """Return what it costs to call a detection the expected animal: 0 = perfect, up to 2, ∞ beyond the gate.
 
@@ -52,8 +90,10 @@ def pair_cost(
         n_expected: Number of nodes seen in `expected`, ≥ 1.
         sigma_px: Width of the similarity's kernel, > 0.
         gate_px: The farthest that the animal can be from where it is expected, > 0.
+        kind: The similarity, one of `work.SIMILARITIES`.
+        nodes: `(2, n_nodes)`, overwritten.
     """
-    dx, dy = displacement(expected, detection)
+    dx, dy = displacement(expected, detection, nodes[0], nodes[1])
     overlap = not math.isnan(dx)
     if not overlap:
         expected_x, expected_y = pose_centre(expected)
@@ -62,8 +102,10 @@ def pair_cost(
     distance = math.hypot(dx, dy)
     if distance > gate_px:
         return np.inf
-    if overlap:
-        similarity = keypoint_similarity(expected, detection, n_expected, sigma_px)
-    else:
+    if kind == IOU:
+        similarity = box_overlap(expected, detection)
+    elif kind == CENTROID or not overlap:
         similarity = math.exp(-(distance * distance) / (2.0 * sigma_px * sigma_px))
+    else:
+        similarity = keypoint_similarity(expected, detection, n_expected, sigma_px)
     return 1.0 - similarity + distance / gate_px

@@ -1,19 +1,11 @@
-"""State: what is known of every living track, where it is expected, and how a sighting changes it."""
+"""State: what is known of every living track; rows that begin and end."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime.compiled import compiled
-from realtime.geometry import body_length, displacement, pose_centre, visible_nodes
-
-BODY_LENGTH_MEMORY_S = 1.0
-"""Time over which a track's body length is averaged: longer than a stride, shorter than a turn towards the camera."""
-
-JUMP = 0.5
-"""A sighting farther than this (in body lengths) from where its track was expected is a jump."""
 
 
 class TrackState(NamedTuple):
@@ -24,7 +16,10 @@ class TrackState(NamedTuple):
         ids: `(max_tracks,)`.
         last_seen_ns: `(max_tracks,)`.
         pose: `(max_tracks, n_nodes, 2)` px, as last seen, NaN = not seen then.
+        flow_xy: `(max_tracks, n_nodes, 2)` px, where optical flow says that the nodes are now, NaN = it does not.
         velocity: `(max_tracks, 2)` px/s.
+        filter: `(max_tracks, 5)` of the Kalman filter: filtered place from the last pose (x, y) px; variance of a place
+            px², its covariance with the speed px²/s, variance of a speed px²/s².
         body_px: `(max_tracks,)` running body length, > 0.
         confidence: `(max_tracks,)` 0–1, at the last sighting.
         hidden_keep: `(max_tracks,)` 0–1, the share of the confidence that is left when the track is seen again, because
@@ -43,7 +38,9 @@ class TrackState(NamedTuple):
     ids: NDArray[np.int64]
     last_seen_ns: NDArray[np.int64]
     pose: NDArray[np.float64]
+    flow_xy: NDArray[np.float64]
     velocity: NDArray[np.float64]
+    filter: NDArray[np.float64]
     body_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     hidden_keep: NDArray[np.float64]
@@ -64,76 +61,28 @@ def unseen_s(state: TrackState, track: int, timestamp_ns: int) -> float:
 
 
 @compiled
-def expected_shift(state: TrackState, track: int, elapsed_s: float, velocity_s: float) -> tuple[float, float]:
-    """Return how far (dx, dy) px a track is expected from its last pose: its velocity, which fades over `velocity_s`.
-
-    An animal's speed says little about where it is a second later; without the fading a lost track flies away.
-    """
-    lasting_s = -velocity_s * math.expm1(-elapsed_s / velocity_s)
-    return state.velocity[track, 0] * lasting_s, state.velocity[track, 1] * lasting_s
-
-
-@compiled
-def spawn(state: TrackState, xy: NDArray[np.float64], timestamp_ns: int, min_body_px: float) -> int:
-    """Start a track with the next id at a detection's pose; return its row."""
+def begin(state: TrackState) -> int:
+    """Begin a track with the next id, of which nothing else is known; return its row."""
     track = int(state.counts[0])
     state.ids[track] = state.counts[1]
     state.counts[0] += 1
     state.counts[1] += 1
-    state.body_px[track] = max(body_length(xy), min_body_px)
     state.confidence[track] = 1.0
     state.evidence[track] = np.nan
     state.class_ids[track] = -1
     state.home_ids[track] = -1
     state.suspect_ids[track] = 0
     state.corrected_ids[track] = 0
-    restart(state, track, xy, timestamp_ns)
     return track
 
 
 @compiled
-def restart(state: TrackState, track: int, xy: NDArray[np.float64], timestamp_ns: int) -> None:
-    """Put a track somewhere else, at rest."""
+def put(state: TrackState, track: int, xy: NDArray[np.float64], timestamp_ns: int) -> None:
+    """Note where and when a track was seen."""
     state.pose[track] = xy
-    state.velocity[track] = 0.0
+    state.flow_xy[track] = np.nan
     state.hidden_keep[track] = 1.0
     state.last_seen_ns[track] = timestamp_ns
-
-
-@compiled
-def follow(
-    state: TrackState, track: int, xy: NDArray[np.float64], timestamp_ns: int, velocity_s: float, min_body_px: float
-) -> None:
-    """Move a track to the pose in which it was seen; velocity and body length are averaged over time, not frames.
-
-    A jump (`JUMP` body lengths off where it was expected) tells no velocity: it is over, or it was another animal.
-    """
-    elapsed_s = unseen_s(state, track, timestamp_ns)
-    if elapsed_s > 0.0:
-        dx, dy = _moved(state.pose[track], xy)
-        expected_dx, expected_dy = expected_shift(state, track, elapsed_s, velocity_s)
-        if math.hypot(dx - expected_dx, dy - expected_dy) > JUMP * state.body_px[track]:
-            state.velocity[track] = 0.0
-        else:
-            share = -math.expm1(-elapsed_s / velocity_s)
-            state.velocity[track, 0] += share * (dx / elapsed_s - state.velocity[track, 0])
-            state.velocity[track, 1] += share * (dy / elapsed_s - state.velocity[track, 1])
-        if 2 * visible_nodes(xy) > xy.shape[0]:
-            share = -math.expm1(-elapsed_s / BODY_LENGTH_MEMORY_S)
-            state.body_px[track] += share * (max(body_length(xy), min_body_px) - state.body_px[track])
-    state.pose[track] = xy
-    state.hidden_keep[track] = 1.0
-    state.last_seen_ns[track] = timestamp_ns
-
-
-@compiled
-def _moved(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
-    dx, dy = displacement(before, after)
-    if math.isnan(dx):
-        old_x, old_y = pose_centre(before)
-        x, y = pose_centre(after)
-        return x - old_x, y - old_y
-    return dx, dy
 
 
 @compiled
@@ -142,14 +91,31 @@ def retire(state: TrackState, track: int) -> None:
     last = int(state.counts[0]) - 1
     for row in range(track, last):
         state.ids[row] = state.ids[row + 1]
-        state.last_seen_ns[row] = state.last_seen_ns[row + 1]
-        state.pose[row] = state.pose[row + 1]
-        state.velocity[row] = state.velocity[row + 1]
-        state.body_px[row] = state.body_px[row + 1]
-        state.confidence[row] = state.confidence[row + 1]
-        state.hidden_keep[row] = state.hidden_keep[row + 1]
-        state.evidence[row] = state.evidence[row + 1]
         state.class_ids[row] = state.class_ids[row + 1]
         state.home_ids[row] = state.home_ids[row + 1]
         state.suspect_ids[row] = state.suspect_ids[row + 1]
+        state.confidence[row] = state.confidence[row + 1]
+        state.last_seen_ns[row] = state.last_seen_ns[row + 1]
+        state.pose[row] = state.pose[row + 1]
+        state.flow_xy[row] = state.flow_xy[row + 1]
+        state.velocity[row] = state.velocity[row + 1]
+        state.filter[row] = state.filter[row + 1]
+        state.body_px[row] = state.body_px[row + 1]
+        state.hidden_keep[row] = state.hidden_keep[row + 1]
+        state.evidence[row] = state.evidence[row + 1]
     state.counts[0] = last
+
+
+@compiled
+def exchange(state: TrackState, a: int, b: int) -> None:
+    """Give two tracks each other's animal: what was seen of it moves, the track's id and class stay."""
+    for values in (state.pose, state.flow_xy):
+        for node in range(values.shape[1]):
+            for axis in range(2):
+                values[a, node, axis], values[b, node, axis] = values[b, node, axis], values[a, node, axis]
+    for table in (state.velocity, state.filter, state.evidence):
+        for column in range(table.shape[1]):
+            table[a, column], table[b, column] = table[b, column], table[a, column]
+    for row in (state.body_px, state.hidden_keep):
+        row[a], row[b] = row[b], row[a]
+    state.last_seen_ns[a], state.last_seen_ns[b] = state.last_seen_ns[b], state.last_seen_ns[a]

@@ -19,7 +19,8 @@ from realtime.compiled import compiled
 from realtime.geometry import pose_centre
 from realtime.tracking.assignment import greedy
 from realtime.tracking.identity import CLASS_CERTAIN, log_posterior
-from realtime.tracking.state import TrackState
+from realtime.tracking.state import TrackState, exchange
+from realtime.tracking.work import Work
 
 SUSPECTED = 0.9
 """Identity confidence below which a track may have another one's animal."""
@@ -35,18 +36,18 @@ CLASS_REFUTED = 0.1
 
 
 @compiled
-def settle(state: TrackState, seen_as: NDArray[np.int64], reach: float) -> None:
+def settle(state: TrackState, work: Work, reach: float) -> None:
     """Correct swaps, tell the tracks' classes, and mark the tracks that may be another animal.
 
     Args:
         state: Its classes, `suspect_ids` and `corrected_ids` are brought up to date.
-        seen_as: `(max_tracks,)` the detection of each track, -1 = not seen; exchanged with the tracks.
+        work: `seen_as` is exchanged with the tracks; `class_cost`, `match` and `columns` are overwritten.
         reach: How far away (in body lengths) the animal can be with which a track was exchanged.
     """
     state.corrected_ids[: state.counts[0]] = 0
     if state.evidence.shape[1] > 0:
-        _correct(state, seen_as)
-        _bind_classes(state)
+        _correct(state, work.seen_as)
+        _bind_classes(state, work)
         _tell_classes(state)
     for track in range(state.counts[0]):
         if state.confidence[track] >= TRUSTED:
@@ -78,22 +79,13 @@ def _correct(state: TrackState, seen_as: NDArray[np.int64]) -> None:
                     best, one, other = odds, a, b
         if one < 0:
             return
-        _exchange(state, one, other, seen_as)
+        _set_right(state, one, other, seen_as)
 
 
 @compiled
-def _exchange(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) -> None:
-    """Give two tracks each other's animal: what was seen of it moves, the track's id and class stay."""
-    for node in range(state.pose.shape[1]):
-        for axis in range(2):
-            state.pose[a, node, axis], state.pose[b, node, axis] = state.pose[b, node, axis], state.pose[a, node, axis]
-    for axis in range(2):
-        state.velocity[a, axis], state.velocity[b, axis] = state.velocity[b, axis], state.velocity[a, axis]
-    for k in range(state.evidence.shape[1]):
-        state.evidence[a, k], state.evidence[b, k] = state.evidence[b, k], state.evidence[a, k]
-    state.body_px[a], state.body_px[b] = state.body_px[b], state.body_px[a]
-    state.last_seen_ns[a], state.last_seen_ns[b] = state.last_seen_ns[b], state.last_seen_ns[a]
-    state.hidden_keep[a], state.hidden_keep[b] = state.hidden_keep[b], state.hidden_keep[a]
+def _set_right(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) -> None:
+    """Give two tracks their own animals back; how sure that is, the evidence says."""
+    exchange(state, a, b)
     seen_as[a], seen_as[b] = seen_as[b], seen_as[a]
     state.corrected_ids[a], state.corrected_ids[b] = state.ids[b], state.ids[a]
     confidence = 1.0
@@ -104,27 +96,23 @@ def _exchange(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) -> 
 
 
 @compiled
-def _bind_classes(state: TrackState) -> None:
+def _bind_classes(state: TrackState, work: Work) -> None:
     """Give tracks without a class of their own one that no track has, surest first."""
-    n_tracks = state.counts[0]
-    n_classes = state.evidence.shape[1]
-    taken = np.zeros(n_classes, dtype=np.bool_)
-    cost = np.full((n_tracks, n_classes), np.inf)
-    for track in range(n_tracks):
-        if state.home_ids[track] >= 0:
-            taken[state.home_ids[track]] = True
+    n_tracks, n_classes = int(state.counts[0]), state.evidence.shape[1]
     for track in range(n_tracks):
         home = state.home_ids[track]
-        if home >= 0 and not log_posterior(state.evidence[track], home) < math.log(CLASS_REFUTED):
-            continue
+        is_settled = home >= 0 and not log_posterior(state.evidence[track], home) < math.log(CLASS_REFUTED)
         for k in range(n_classes):
             surprise = -log_posterior(state.evidence[track], k)
-            if not taken[k] and surprise <= -math.log(CLASS_CERTAIN):  # false for NaN
-                cost[track, k] = surprise
-    match = greedy(cost)
+            is_sure = surprise <= -math.log(CLASS_CERTAIN)  # false for NaN
+            work.class_cost[track, k] = surprise if is_sure and not is_settled else np.inf
     for track in range(n_tracks):
-        if match[track] >= 0:
-            state.home_ids[track] = match[track]
+        if state.home_ids[track] >= 0:
+            work.class_cost[:n_tracks, state.home_ids[track]] = np.inf
+    greedy(work.class_cost, n_tracks, n_classes, work.match, work.columns[0])
+    for track in range(n_tracks):
+        if work.match[track] >= 0:
+            state.home_ids[track] = work.match[track]
 
 
 @compiled

@@ -1,28 +1,38 @@
 """Tracker: poses in, tracks out; greedy assignment to moved last poses, for a fixed number of animals."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.poses import Poses
 from realtime.tracking.buffers import (
+    NO_FRAME_NS,
     detections_in,
     empty_buffers,
-    empty_detections,
+    empty_room,
     expect_tracks,
     rows_in,
     state_in,
     update_tracks,
 )
 from realtime.tracking.enrolment import Enrolment, EnrolmentOptions
-from realtime.tracking.update import Settings
+from realtime.tracking.work import MATCHINGS, MOTIONS, SIMILARITIES, Settings
 from realtime.tracks import Tracks
 
 
 class TrackerOptions(BaseModel):
     """How animals are followed. Lengths are in body lengths: the diagonal of the box around an animal's nodes.
 
+    The first three choose the stages; the defaults are those that lose the fewest identities on simulated crowds and on
+    real flies (`python -m benchmarks.tracking_crowds --stages`).
+
     Attributes:
+        motion: Where a track is expected: `still`, `velocity` or `kalman`; see `motion.py`.
+        similarity: What tells two animals apart in contact, as good a place being given: `keypoints` (node by node),
+            `centroid` (how near), `iou` (how much the boxes around them overlap).
+        matching: `greedy` takes the cheapest pair first, `hungarian` the assignment that costs the least in all.
         max_tracks: How many animals there are at most; never more tracks than that live at a time.
         gate: How far from where it is expected an animal may be seen at once, body lengths.
         gate_growth_per_s: How much farther for every second without seeing it, body lengths per second.
@@ -44,6 +54,9 @@ class TrackerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    motion: Literal["still", "velocity", "kalman"] = "velocity"
+    similarity: Literal["keypoints", "centroid", "iou"] = "keypoints"
+    matching: Literal["greedy", "hungarian"] = "greedy"
     max_tracks: int = Field(2, ge=1, le=256)
     gate: float = Field(0.6, gt=0, allow_inf_nan=False)
     gate_growth_per_s: float = Field(3.0, ge=0, allow_inf_nan=False)
@@ -91,6 +104,9 @@ class GreedyTracker:
             )
         self._enrolment_options = enrolment
         settings = Settings(
+            motion=MOTIONS.index(options.motion),
+            similarity=SIMILARITIES.index(options.similarity),
+            matching=MATCHINGS.index(options.matching),
             gate=options.gate,
             gate_growth_per_s=options.gate_growth_per_s,
             gate_limit=options.gate_limit,
@@ -112,12 +128,13 @@ class GreedyTracker:
         self._state = state_in(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
         self._rows = rows_in(self._buffers.rows, n_nodes)
         self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
+        self._max_tracks = options.max_tracks
         self._make_room(options.max_tracks)
         self.reset()
 
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
-        self._state.counts[:] = (0, 1, 0, 0)
+        self._state.counts[:] = (0, 1, 0, NO_FRAME_NS)
         self._enrolment = None if self._enrolment_options is None else Enrolment(self._enrolment_options)
 
     def warm_up(self) -> None:
@@ -134,13 +151,14 @@ class GreedyTracker:
         Args:
             poses: Any number of instances in any order; nodes and whole instances may be NaN. `class_probs` counts
                 where the tracker knows class names.
-            timestamp_ns: The frame's time; one that repeats or goes backward counts as no time passed.
+            timestamp_ns: The frame's time. A frame that is up to a second older than the last one came too late and
+                changes nothing; one that is older still means that the clock was set, and that no time passed.
 
         Returns:
             Every living track, in arrays of its own.
         """
         n_detections = self._take(poses)
-        n_tracks = update_tracks(*self._buffers, self._detections, n_detections, timestamp_ns)
+        n_tracks = update_tracks(*self._buffers, *self._room, n_detections, timestamp_ns)
         state, rows = self._state, self._rows
         if self._enrolment is not None and not self._enrolment.done:
             self._enrolment.look(state, timestamp_ns)
@@ -164,17 +182,17 @@ class GreedyTracker:
     def _take(self, poses: Poses) -> int:
         """Copy the poses: one type and layout for the compiled code, whatever a model hands over."""
         n = len(poses.xy)
-        if n > len(self._room.scores):
+        if n > len(self._raw.scores):
             self._make_room(2 * n)
-        room = self._room
-        room.xy[:n] = poses.xy
-        room.node_scores[:n] = poses.node_scores
-        room.scores[:n] = poses.instance_scores
+        raw = self._raw
+        raw.xy[:n] = poses.xy
+        raw.node_scores[:n] = poses.node_scores
+        raw.scores[:n] = poses.instance_scores
         if self._settings.n_classes:
-            room.class_probs[:n] = np.nan if poses.class_probs is None else poses.class_probs
+            raw.class_probs[:n] = np.nan if poses.class_probs is None else poses.class_probs
         return n
 
     def _make_room(self, max_detections: int) -> None:
-        n_nodes, n_classes = self._settings.n_nodes, self._settings.n_classes
-        self._detections = empty_detections(max_detections, n_nodes, n_classes)
-        self._room = detections_in(self._detections, n_nodes, n_classes)
+        self._room = empty_room(self._settings, self._max_tracks, max_detections)
+        half = self._room.detections[: self._room.detections.size // 2]
+        self._raw = detections_in(half, self._settings.n_nodes, self._settings.n_classes)

@@ -7,19 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.compiled import compiled
-from realtime.geometry import body_length, pose_centre, visible_nodes
-from realtime.tracking.assignment import greedy, margin
-from realtime.tracking.detections import Detections, canonical_order, usable
+from realtime.geometry import body_length, displacement, pose_centre, visible_nodes
+from realtime.tracking.assignment import greedy, hungarian, margin
+from realtime.tracking.detections import Detections, usable
 from realtime.tracking.identity import (
     MARGIN_SOFTNESS,
     add_class_evidence,
     kept_confidence,
     log_posterior,
 )
-from realtime.tracking.probation import confirmed
+from realtime.tracking.motion import expected_shift, learn_velocity, rest, write_expected
+from realtime.tracking.newcomers import find_newcomers
+from realtime.tracking.probation import keep_confirmed
 from realtime.tracking.similarity import HIGHEST_COST, pair_cost
-from realtime.tracking.state import TrackState, expected_shift, follow, restart, retire, spawn, unseen_s
+from realtime.tracking.state import TrackState, begin, put, retire, unseen_s
 from realtime.tracking.swaps import settle
+from realtime.tracking.work import HUNGARIAN, Settings, Work
 
 CLASS_WEIGHT = 0.5
 """Cost of a detection whose class is surely not the track's: less than a body length near by, more than nothing."""
@@ -29,28 +32,19 @@ HIDDEN_S = 0.25
 
 The share falls with the cube of the time: single missed frames are common and cost nothing."""
 
-CROWDED = 0.3
-"""A detection without a track whose centre is this close (in body lengths) to a track just seen is part of it."""
+BODY_LENGTH_MEMORY_S = 1.0
+"""Time over which a track's body length is averaged: longer than a stride, shorter than a turn towards the camera."""
 
 
-class Settings(NamedTuple):
-    """`TrackerOptions` as the compiled code takes them, and the sizes."""
+LOOK_S = 1 / 60
+"""Time to which `MARGIN_SOFTNESS` belongs: what is hard to tell costs the same in a second at any frame rate.
 
-    gate: float
-    gate_growth_per_s: float
-    gate_limit: float
-    kernel_width: float
-    velocity_s: float
-    lost_s: float
-    closed_population: bool
-    min_visible_nodes: int
-    min_score: float
-    min_body_px: float
-    class_memory_s: float
-    confirm_s: float
-    chance: float
-    n_nodes: int
-    n_classes: int
+After a gap of more than `MOST_LOOKS` times that there was one choice all the same."""
+
+MOST_LOOKS = 4.0
+
+LATE_NS = 1_000_000_000
+"""A frame that is older than the last one by no more than this came too late; by more, the clock was set."""
 
 
 class TrackRows(NamedTuple):
@@ -62,30 +56,37 @@ class TrackRows(NamedTuple):
 
 
 @compiled
-def update(state: TrackState, raw: Detections, timestamp_ns: int, settings: Settings, rows: TrackRows) -> int:
-    """Take one frame into the state and write the rows of its `Tracks`; return how many there are."""
-    detections = usable(raw, settings.kernel_width, settings.min_body_px)
+def update(
+    state: TrackState,
+    raw: Detections,
+    n_raw: int,
+    timestamp_ns: int,
+    settings: Settings,
+    detections: Detections,
+    work: Work,
+    rows: TrackRows,
+) -> int:
+    """Take one frame into the state and write the rows of its `Tracks`; return how many there are.
+
+    A frame that comes too late changes nothing: what it shows is over, and the newest frame is already known.
+    """
+    if 0 < state.counts[3] - timestamp_ns <= LATE_NS:
+        state.corrected_ids[:] = 0
+        return int(state.counts[0])
     if not settings.closed_population:
         _retire_lost(state, timestamp_ns, settings.lost_s)
-    seen_as = np.full(state.ids.size, -1, dtype=np.int64)  # the detection of each track, -1 = not seen
-    gap_s = _gaps(state)
-    _match(state, detections, timestamp_ns, settings, gap_s, seen_as)
-    newcomers = confirmed(
-        state,
-        detections,
-        _newcomers(state, detections, seen_as, settings),
-        timestamp_ns,
-        settings.confirm_s,
-        settings.gate,
-        settings.gate_growth_per_s,
-        settings.min_body_px,
-    )
-    n_spawned = min(newcomers.size, state.ids.size - state.counts[0])
-    _spawn(state, detections, newcomers[:n_spawned], timestamp_ns, settings, seen_as)
+    _expect(state, timestamp_ns, settings, work)
+    n_detections = usable(raw, n_raw, int(state.counts[0]), settings, work, detections)
+    _match(state, detections, n_detections, settings, work)
+    _follow_matched(state, detections, n_detections, timestamp_ns, settings, work)
+    n_newcomers = find_newcomers(detections, n_detections, int(state.counts[0]), settings, work)
+    n_newcomers = keep_confirmed(state, detections, n_newcomers, timestamp_ns, settings, work)
+    n_spawned = min(n_newcomers, state.ids.size - state.counts[0])
+    _spawn(state, detections, n_spawned, timestamp_ns, settings, work)
     if settings.closed_population:
-        _retake_lost(state, detections, newcomers[n_spawned:], timestamp_ns, settings, gap_s, seen_as)
-    settle(state, seen_as, settings.gate_limit)
-    _write_rows(state, detections, seen_as, timestamp_ns, settings, rows)
+        _retake_lost(state, detections, n_spawned, n_newcomers, timestamp_ns, settings, work)
+    settle(state, work, settings.gate_limit)
+    _write_rows(state, detections, timestamp_ns, settings, work.seen_as, rows)
     state.counts[3] = timestamp_ns
     return int(state.counts[0])
 
@@ -98,96 +99,28 @@ def _retire_lost(state: TrackState, timestamp_ns: int, lost_s: float) -> None:
 
 
 @compiled
-def _match(
-    state: TrackState,
-    detections: Detections,
-    timestamp_ns: int,
-    settings: Settings,
-    gap_s: NDArray[np.float64],
-    seen_as: NDArray[np.int64],
-) -> None:
-    """Match tracks to detections within their gates, and update the tracks that are seen."""
-    n_tracks = state.counts[0]
-    cost = np.empty((n_tracks, detections.scores.size))
-    for track in range(n_tracks):
-        elapsed_s = unseen_s(state, track, timestamp_ns)
-        _fill_costs(state, track, detections, elapsed_s, settings, cost[track])
-    match = greedy(cost)
-    keep = np.ones(n_tracks)  # the share of the confidence above chance that each track keeps
-    for track in range(n_tracks):
-        if match[track] >= 0:
-            keep[track] = math.tanh(margin(cost, match, track, HIGHEST_COST) / MARGIN_SOFTNESS)
-    _lose_to_hidden(state, detections, match, gap_s, settings, keep)
-    for track in range(n_tracks):
-        seen_as[track] = match[track]
-        elapsed_s = unseen_s(state, track, timestamp_ns)
-        is_lost = elapsed_s > settings.lost_s and not _is_only_missing(
-            state, track, match, gap_s, timestamp_ns, settings
-        )
-        if match[track] >= 0 and is_lost:
-            _doubt(state, track, settings.chance)
-        state.confidence[track] = kept_confidence(state.confidence[track], keep[track], settings.chance)
-        if match[track] >= 0:
-            _look_at_class(state, track, detections.class_probs[match[track]], elapsed_s, settings.class_memory_s)
-            follow(state, track, detections.xy[match[track]], timestamp_ns, settings.velocity_s, settings.min_body_px)
-
-
-@compiled
-def _gaps(state: TrackState) -> NDArray[np.float64]:
-    """Return how long each track has not been seen when the last frame came, s; 0 = it was seen in that frame."""
-    gap_s = np.zeros(state.ids.size)
+def _expect(state: TrackState, timestamp_ns: int, settings: Settings, work: Work) -> None:
+    """Write where each track is expected, how far off it may be, and how long it had been unseen in the last frame."""
+    work.gap_s[:] = 0.0
+    work.seen_as[:] = -1
     for track in range(state.counts[0]):
-        gap_s[track] = max(state.counts[3] - state.last_seen_ns[track], 0) * 1e-9
-    return gap_s
+        elapsed_s = unseen_s(state, track, timestamp_ns)
+        gate = min(settings.gate + settings.gate_growth_per_s * elapsed_s, settings.gate_limit)
+        work.gate_px[track] = gate * state.body_px[track]
+        work.gap_s[track] = max(state.counts[3] - state.last_seen_ns[track], 0) * 1e-9
+        write_expected(state, track, elapsed_s, settings, work.expected[track])
 
 
 @compiled
-def _lose_to_hidden(
-    state: TrackState,
-    detections: Detections,
-    match: NDArray[np.int64],
-    gap_s: NDArray[np.float64],
-    settings: Settings,
-    keep: NDArray[np.float64],
-) -> None:
-    """Lower what is kept where a track is seen again and another animal out of sight may have come out instead.
-
-    What is still out of sight will keep no more than that: if this is not the one, one of those is not what it seems.
-    """
-    is_rival = np.empty(match.size, dtype=np.bool_)
-    for track in range(match.size):
-        if match[track] < 0 or gap_s[track] == 0.0:
-            continue
-        share = math.exp(-((gap_s[track] / HIDDEN_S) ** 3))
-        x, y = pose_centre(detections.xy[match[track]])
-        for other in range(match.size):
-            other_x, other_y = pose_centre(state.pose[other])
-            is_near = math.hypot(x - other_x, y - other_y) <= settings.gate_limit * state.body_px[other]
-            is_rival[other] = is_near and other != track and (match[other] < 0 or gap_s[other] > 0.0)
-        n_rivals = np.count_nonzero(is_rival)
-        is_rivalled = n_rivals > 0 or not settings.closed_population
-        keep[track] *= min(share if is_rivalled else 1.0, state.hidden_keep[track])
-        for other in range(match.size):
-            if is_rival[other] and match[other] < 0:
-                state.hidden_keep[other] = min(state.hidden_keep[other], 1.0 - (1.0 - share) / n_rivals)
-
-
-@compiled
-def _is_only_missing(
-    state: TrackState,
-    track: int,
-    seen_as: NDArray[np.int64],
-    gap_s: NDArray[np.float64],
-    timestamp_ns: int,
-    settings: Settings,
-) -> bool:
-    """Return whether every other animal of a closed population was seen in the last frame and is seen in this one."""
-    only = settings.closed_population and state.counts[0] == state.ids.size
-    only = only and (timestamp_ns - state.counts[3]) * 1e-9 <= settings.lost_s
-    for other in range(state.counts[0]):
-        if other != track and (seen_as[other] < 0 or gap_s[other] > 0.0):
-            only = False
-    return only
+def _match(state: TrackState, detections: Detections, n_detections: int, settings: Settings, work: Work) -> None:
+    """Match tracks to detections within their gates."""
+    n_tracks = int(state.counts[0])
+    for track in range(n_tracks):
+        _fill_costs(state, track, detections, n_detections, settings, work)
+    if settings.matching == HUNGARIAN:
+        hungarian(work.cost, n_tracks, n_detections, work.match, work.potentials, work.columns)
+    else:
+        greedy(work.cost, n_tracks, n_detections, work.match, work.columns[0])
 
 
 @compiled
@@ -195,21 +128,17 @@ def _fill_costs(
     state: TrackState,
     track: int,
     detections: Detections,
-    elapsed_s: float,
+    n_detections: int,
     settings: Settings,
-    cost: NDArray[np.float64],
+    work: Work,
 ) -> None:
     """Write what each detection costs as this track."""
-    expected = state.pose[track].copy()
-    dx, dy = expected_shift(state, track, elapsed_s, settings.velocity_s)
-    expected[:, 0] += dx
-    expected[:, 1] += dy
+    expected = work.expected[track]
     n_expected = visible_nodes(expected)
-    body_px = state.body_px[track]
-    gate = min(settings.gate + settings.gate_growth_per_s * elapsed_s, settings.gate_limit)
-    for j in range(cost.size):
-        cost[j] = pair_cost(expected, detections.xy[j], n_expected, settings.kernel_width * body_px, gate * body_px)
-        cost[j] += _class_cost(state.class_ids[track], detections.class_probs[j])
+    sigma_px, gate_px = settings.kernel_width * state.body_px[track], work.gate_px[track]
+    for j in range(n_detections):
+        cost = pair_cost(expected, detections.xy[j], n_expected, sigma_px, gate_px, settings.similarity, work.nodes)
+        work.cost[track, j] = cost + _class_cost(state.class_ids[track], detections.class_probs[j])
 
 
 @compiled
@@ -218,6 +147,92 @@ def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
     if class_id < 0 or class_probs.size == 0 or not np.isfinite(class_probs[class_id]):
         return 0.0
     return float(CLASS_WEIGHT * (1.0 - min(max(class_probs[class_id], 0.0), 1.0)))
+
+
+@compiled
+def _follow_matched(
+    state: TrackState, detections: Detections, n_detections: int, timestamp_ns: int, settings: Settings, work: Work
+) -> None:
+    """Move the tracks that are seen to where they are seen, and say how sure it is that it is they."""
+    n_tracks = int(state.counts[0])
+    for track in range(n_tracks):
+        work.seen_as[track] = work.match[track]
+        work.keep[track] = 1.0
+        if work.match[track] >= 0:
+            risk = margin(work.cost, n_tracks, n_detections, work.match, track, HIGHEST_COST, work.columns[0])
+            n_looks = min(unseen_s(state, track, timestamp_ns) / LOOK_S, MOST_LOOKS)
+            work.keep[track] = math.tanh(risk / MARGIN_SOFTNESS) ** n_looks
+    _lose_to_hidden(state, detections, settings, work)
+    for track in range(n_tracks):
+        j = work.seen_as[track]
+        elapsed_s = unseen_s(state, track, timestamp_ns)
+        is_lost = elapsed_s > settings.lost_s and not _is_only_missing(state, track, timestamp_ns, settings, work)
+        if j >= 0 and is_lost:
+            _doubt(state, track, settings.chance)
+        state.confidence[track] = kept_confidence(state.confidence[track], work.keep[track], settings.chance)
+        if j >= 0:
+            _look_at_class(state, track, detections.class_probs[j], elapsed_s, settings.class_memory_s)
+            _follow(state, track, detections.xy[j], timestamp_ns, settings, work.nodes)
+
+
+@compiled
+def _lose_to_hidden(state: TrackState, detections: Detections, settings: Settings, work: Work) -> None:
+    """Lower what is kept where a track is seen again and another animal out of sight may have come out instead.
+
+    What is still out of sight will keep no more than that: if this is not the one, one of those is not what it seems.
+    """
+    for track in range(state.counts[0]):
+        if work.seen_as[track] < 0 or work.gap_s[track] == 0.0:
+            continue
+        share = math.exp(-((work.gap_s[track] / HIDDEN_S) ** 3))
+        x, y = pose_centre(detections.xy[work.seen_as[track]])
+        n_rivals = 0
+        for other in range(state.counts[0]):
+            other_x, other_y = pose_centre(state.pose[other])
+            is_near = math.hypot(x - other_x, y - other_y) <= settings.gate_limit * state.body_px[other]
+            is_hidden = work.seen_as[other] < 0 or work.gap_s[other] > 0.0
+            work.rivals[other] = is_near and is_hidden and other != track
+            n_rivals += work.rivals[other]
+        is_rivalled = n_rivals > 0 or not settings.closed_population
+        work.keep[track] *= min(share if is_rivalled else 1.0, state.hidden_keep[track])
+        for other in range(state.counts[0]):
+            if work.rivals[other] and work.seen_as[other] < 0:
+                state.hidden_keep[other] = min(state.hidden_keep[other], 1.0 - (1.0 - share) / n_rivals)
+
+
+@compiled
+def _is_only_missing(state: TrackState, track: int, timestamp_ns: int, settings: Settings, work: Work) -> bool:
+    """Return whether every other animal of a closed population was seen in the last frame and is seen in this one."""
+    only = settings.closed_population and state.counts[0] == state.ids.size
+    only = only and (timestamp_ns - state.counts[3]) * 1e-9 <= settings.lost_s
+    for other in range(state.counts[0]):
+        if other != track and (work.seen_as[other] < 0 or work.gap_s[other] > 0.0):
+            only = False
+    return only
+
+
+@compiled
+def _follow(
+    state: TrackState,
+    track: int,
+    xy: NDArray[np.float64],
+    timestamp_ns: int,
+    settings: Settings,
+    nodes: NDArray[np.float64],
+) -> None:
+    """Move a track to the pose in which it was seen; velocity and body length are averaged over time, not frames."""
+    elapsed_s = unseen_s(state, track, timestamp_ns)
+    if elapsed_s > 0.0:
+        dx, dy = displacement(state.pose[track], xy, nodes[0], nodes[1])
+        if math.isnan(dx):
+            old_x, old_y = pose_centre(state.pose[track])
+            x, y = pose_centre(xy)
+            dx, dy = x - old_x, y - old_y
+        learn_velocity(state, track, dx, dy, elapsed_s, settings)
+        if 2 * visible_nodes(xy) > xy.shape[0]:
+            share = -math.expm1(-elapsed_s / BODY_LENGTH_MEMORY_S)
+            state.body_px[track] += share * (max(body_length(xy), settings.min_body_px) - state.body_px[track])
+    put(state, track, xy, timestamp_ns)
 
 
 @compiled
@@ -244,93 +259,66 @@ def _doubt(state: TrackState, track: int, chance: float) -> None:
 
 
 @compiled
-def _newcomers(
-    state: TrackState, detections: Detections, seen_as: NDArray[np.int64], settings: Settings
-) -> NDArray[np.int64]:
-    """Return the detections that are animals without a track, best score first."""
-    accepted = np.zeros(detections.scores.size, dtype=np.bool_)
-    is_newcomer = np.zeros(detections.scores.size, dtype=np.bool_)
-    for track in range(state.counts[0]):
-        if seen_as[track] >= 0:
-            accepted[seen_as[track]] = True
-    order = canonical_order(-detections.scores.reshape(-1, 1))
-    for j in order:
-        enough = visible_nodes(detections.xy[j]) >= settings.min_visible_nodes
-        if not accepted[j] and enough and detections.scores[j] >= settings.min_score:
-            is_newcomer[j] = not _is_crowded(detections, j, accepted, settings.min_body_px)
-            accepted[j] = is_newcomer[j]
-    return order[is_newcomer[order]]
-
-
-@compiled
-def _is_crowded(detections: Detections, j: int, accepted: NDArray[np.bool_], min_body_px: float) -> bool:
-    x, y = pose_centre(detections.xy[j])
-    for other in range(accepted.size):
-        if accepted[other]:
-            other_x, other_y = pose_centre(detections.xy[other])
-            body_px = max(body_length(detections.xy[j]), body_length(detections.xy[other]), min_body_px)
-            if math.hypot(x - other_x, y - other_y) < CROWDED * body_px:
-                return True
-    return False
-
-
-@compiled
 def _spawn(
-    state: TrackState,
-    detections: Detections,
-    chosen: NDArray[np.int64],
-    timestamp_ns: int,
-    settings: Settings,
-    seen_as: NDArray[np.int64],
+    state: TrackState, detections: Detections, n_spawned: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> None:
-    is_chosen = np.zeros(detections.scores.size, dtype=np.bool_)
-    is_chosen[chosen] = True
-    for j in np.flatnonzero(is_chosen):  # in canonical order: numbered from left to right
-        track = spawn(state, detections.xy[j], timestamp_ns, settings.min_body_px)
-        seen_as[track] = j
-        _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
+    """Begin tracks at the first newcomers, in canonical order: numbered from left to right."""
+    for k in range(n_spawned):
+        work.flags[work.newcomers[k]] = 2
+    n_left = n_spawned
+    for j in range(work.flags.size):
+        if n_left and work.flags[j] == 2:
+            track = begin(state)
+            state.body_px[track] = max(body_length(detections.xy[j]), settings.min_body_px)
+            rest(state, track)
+            put(state, track, detections.xy[j], timestamp_ns)
+            work.seen_as[track] = j
+            _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
+            n_left -= 1
 
 
 @compiled
 def _retake_lost(
     state: TrackState,
     detections: Detections,
-    newcomers: NDArray[np.int64],
+    first: int,
+    stop: int,
     timestamp_ns: int,
     settings: Settings,
-    gap_s: NDArray[np.float64],
-    seen_as: NDArray[np.int64],
+    work: Work,
 ) -> None:
-    """Give detections left over to the lost tracks nearest to them, however far."""
-    cost = np.full((state.counts[0], newcomers.size), np.inf)
-    for track in range(state.counts[0]):
-        if seen_as[track] < 0 and unseen_s(state, track, timestamp_ns) > settings.lost_s:
-            x, y = pose_centre(state.pose[track])
-            for k in range(newcomers.size):
-                new_x, new_y = pose_centre(detections.xy[newcomers[k]])
-                cost[track, k] = math.hypot(new_x - x, new_y - y) / state.body_px[track]
-                cost[track, k] += _class_cost(state.class_ids[track], detections.class_probs[newcomers[k]])
-    match = greedy(cost)
-    for track in range(state.counts[0]):
-        if match[track] >= 0:
-            j = newcomers[match[track]]
-            if not _is_only_missing(state, track, seen_as, gap_s, timestamp_ns, settings):
+    """Give newcomers `first` to `stop` to the lost tracks nearest to them, however far."""
+    n_tracks, n_columns = int(state.counts[0]), stop - first
+    for track in range(n_tracks):
+        is_lost = work.seen_as[track] < 0 and unseen_s(state, track, timestamp_ns) > settings.lost_s
+        x, y = pose_centre(state.pose[track])
+        for k in range(n_columns):
+            j = work.newcomers[first + k]
+            new_x, new_y = pose_centre(detections.xy[j])
+            away = math.hypot(new_x - x, new_y - y) / state.body_px[track]
+            away += _class_cost(state.class_ids[track], detections.class_probs[j])
+            work.cost[track, k] = away if is_lost else np.inf
+    greedy(work.cost, n_tracks, n_columns, work.match, work.columns[0])
+    for track in range(n_tracks):
+        if work.match[track] >= 0:
+            j = work.newcomers[first + work.match[track]]
+            if not _is_only_missing(state, track, timestamp_ns, settings, work):
                 _doubt(state, track, settings.chance)
-            state.confidence[track] = kept_confidence(
-                state.confidence[track], state.hidden_keep[track], settings.chance
-            )
-            seen_as[track] = j
+            keep = state.hidden_keep[track]
+            state.confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
             _look_at_class(state, track, detections.class_probs[j], 0.0, settings.class_memory_s)
-            restart(state, track, detections.xy[j], timestamp_ns)
+            rest(state, track)
+            put(state, track, detections.xy[j], timestamp_ns)
+            work.seen_as[track] = j
 
 
 @compiled
 def _write_rows(
     state: TrackState,
     detections: Detections,
-    seen_as: NDArray[np.int64],
     timestamp_ns: int,
     settings: Settings,
+    seen_as: NDArray[np.int64],
     rows: TrackRows,
 ) -> None:
     for track in range(state.counts[0]):
@@ -349,7 +337,7 @@ def expected_centres(state: TrackState, timestamp_ns: int, settings: Settings, c
     """Write where the centres of the living tracks are expected, px; return how many tracks there are."""
     for track in range(state.counts[0]):
         x, y = pose_centre(state.pose[track])
-        dx, dy = expected_shift(state, track, unseen_s(state, track, timestamp_ns), settings.velocity_s)
+        dx, dy = expected_shift(state, track, unseen_s(state, track, timestamp_ns), settings)
         centres[track, 0] = x + dx
         centres[track, 1] = y + dy
     return int(state.counts[0])

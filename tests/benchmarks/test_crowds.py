@@ -50,19 +50,6 @@ def test_detections_come_in_any_order_with_holes_and_false_ones():
     assert all((np.isnan(frame.poses.xy[..., 0]) == (frame.poses.node_scores == 0)).all() for frame in crowd)
 
 
-def nearest(scene):
-    """The least distance of two thoraces, body lengths."""
-    apart = []
-    for frame in frames(scene, seconds=8.0):
-        places = list(middles(frame).values())
-        apart += [np.hypot(*(a - b)) for i, a in enumerate(places) for b in places[:i]]
-    return min(apart) / BODY_PX
-
-
-def test_animals_touch_but_are_never_in_one_place():
-    assert 0.1 < nearest("huddle") < 0.4
-
-
 def test_the_lower_of_two_animals_is_not_found():
     assert share_found("occlude") < share_found("huddle") - 0.05
 

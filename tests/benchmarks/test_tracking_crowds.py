@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import tracking_crowds
 from benchmarks.crowds import CrowdFrame, simulate
-from benchmarks.tracking_crowds import TRACKERS, reliability, score, tracker_for
+from benchmarks.tracking_crowds import STAGES, TRACKERS, reliability, score, tracker_for
 from models.poses import Poses
 
 
@@ -52,7 +52,7 @@ def test_confidence_is_compared_with_the_animal_that_a_track_began_with():
     assert tracking_crowds.reliability_text(summary).endswith("error 0.367; confidence below 0.9 at 1 of 2 switches")
 
 
-@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("name", [*TRACKERS, *STAGES[1:]])
 def test_two_animals_that_hardly_meet_are_followed_by_every_tracker(name):
     frames = list(simulate("cross", 2, seconds=1.0, seed=0))
     assert score(frames, tracker_for(name, "cross", 2)).idf1 > 0.9
@@ -69,6 +69,12 @@ def test_the_live_tracker_is_better_in_a_crowd(monkeypatch):
     assert all(row["idf1"] < live[row["scene"]] for row in rows if row["tracker"] != "live")
 
 
+def test_the_stages_are_compared_among_themselves(monkeypatch):
+    monkeypatch.setattr(tracking_crowds, "SCENES", ("cross",))
+    rows = tracking_crowds.measure(0.5, [0], sizes=(2,), trackers=STAGES)["rows"]
+    assert tracking_crowds.table(rows).splitlines()[0].split() == ["IDF1", "(switches)", *STAGES]
+
+
 @pytest.mark.parametrize(("live", "code"), [(0.9, 0), (0.8, 1)])
 def test_the_exit_code_says_whether_the_live_tracker_is_better_everywhere(monkeypatch, capsys, live, code):
     rows = [
@@ -76,7 +82,7 @@ def test_the_exit_code_says_whether_the_live_tracker_is_better_everywhere(monkey
         for name in TRACKERS
     ]
     empty = {"expected_calibration_error": 0.0, "switches": 0, "sure_switches": 0, "bins": []}
-    monkeypatch.setattr(tracking_crowds, "measure", lambda *_: {"rows": rows, "reliability": empty})
+    monkeypatch.setattr(tracking_crowds, "measure", lambda *_, **__: {"rows": rows, "reliability": empty})
     monkeypatch.setattr(sys, "argv", ["tracking_crowds", "--json"])
     assert tracking_crowds.main() == code
     out = capsys.readouterr()

@@ -35,5 +35,15 @@ def test_pose(nodes: list[tuple[float, float]], n_visible: int, centre: tuple[fl
 def test_displacement(
     before: list[tuple[float, float]], after: list[tuple[float, float]], expected: tuple[float, float]
 ) -> None:
-    moved = displacement(np.array(before, dtype=np.float64), np.array(after, dtype=np.float64))
+    room = np.empty((2, len(before)))
+    moved = displacement(np.array(before, dtype=np.float64), np.array(after, dtype=np.float64), room[0], room[1])
     np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize("n_nodes", [1, 2, 3, 12, 13, 24])
+def test_a_displacement_is_the_median(n_nodes: int) -> None:
+    random = np.random.default_rng(n_nodes)
+    before, after = random.normal(0, 50, (2, n_nodes, 2))
+    before[random.random(n_nodes) < 0.2] = np.nan
+    room = np.empty((2, n_nodes))
+    np.testing.assert_array_equal(displacement(before, after, room[0], room[1]), np.nanmedian(after - before, axis=0))

@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.tracking.detections import Detections, canonical_order, usable
+from realtime.tracking import GreedyTracker, TrackerOptions
+from realtime.tracking.buffers import detections_in, empty_room, settings_in, work_in
+from realtime.tracking.detections import Detections, sort_detections, usable
 
 BODY = np.array([(0, 0), (20, 0), (40, 0), (20, 10)], dtype=np.float64)
 
@@ -15,8 +17,16 @@ def _detections(*poses: np.ndarray, scores: tuple[float, ...] = ()) -> Detection
     )
 
 
-def _usable(detections: Detections) -> Detections:
-    return usable(detections, 0.1, 10.0)
+def _usable(raw: Detections, *expected: np.ndarray) -> Detections:
+    n, n_tracks = len(raw.scores), max(len(expected), 1)
+    settings = settings_in(GreedyTracker(TrackerOptions(), 4)._buffers.settings)
+    room = empty_room(settings, n_tracks, max(n, 1))
+    kept = detections_in(room.detections[: room.detections.size // 2], 4, 0)
+    work = work_in(room.floats, room.integers, n_tracks, max(n, 1), 4, 0)
+    for track, pose in enumerate(expected):
+        work.expected[track] = pose
+    n_kept = usable(raw, n, len(expected), settings, work, kept)
+    return Detections(kept.xy[:n_kept], kept.node_scores[:n_kept], kept.scores[:n_kept], kept.class_probs[:n_kept])
 
 
 def test_nothing() -> None:
@@ -56,7 +66,36 @@ def test_of_two_equal_scores_the_pose_with_more_nodes_stays() -> None:
     assert np.isfinite(_usable(_detections(partial, BODY)).xy).all()
 
 
-@given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.5]), min_size=3, max_size=3), max_size=8))
-def test_canonical_order_sorts_rows(rows: list[list[float]]) -> None:
-    keys = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    assert keys[canonical_order(keys)].tolist() == sorted(keys.tolist())
+@pytest.mark.parametrize(
+    ("expected", "n_kept"),
+    [
+        pytest.param((), 1, id="nobody-expected"),
+        pytest.param((BODY,), 1, id="one-animal-expected"),
+        pytest.param((BODY, BODY + 2), 2, id="two-animals-expected-there"),
+        pytest.param((BODY, BODY + 100), 1, id="the-other-animal-elsewhere"),
+        pytest.param((BODY, BODY * np.nan), 1, id="the-other-animal-not-known"),
+    ],
+)
+def test_two_detections_alike_are_two_animals_only_where_two_are_expected(
+    expected: tuple[np.ndarray, ...], n_kept: int
+) -> None:
+    assert len(_usable(_detections(BODY, BODY + 1, scores=(0.9, 0.8)), *expected).scores) == n_kept
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 8))
+def test_the_order_is_by_content_alone(seed: int, n: int) -> None:
+    random = np.random.default_rng(seed)
+    xy = random.choice([np.nan, 0.0, 1.0], (n, 2, 2))  # few values make ties likely
+    scores, node_scores = random.choice([0.5, 1.0], n), random.choice([0.5, 1.0], (n, 2))
+    probs = random.choice([np.nan, 0.0, 1.0], (n, 1))
+    contents = []
+    for order in (np.arange(n), random.permutation(n)):
+        shuffled = Detections(xy[order], node_scores[order], scores[order], probs[order])
+        found = np.empty(n, np.int64)
+        centres = np.ascontiguousarray(shuffled.xy.sum(axis=1))
+        sort_detections(shuffled, n, centres, found)
+        assert sorted(found.tolist()) == list(range(n))
+        left = np.nan_to_num(centres[found, 0], nan=-1e9)
+        assert left.tolist() == sorted(left)
+        contents.append([part[found].tobytes() for part in shuffled])
+    assert contents[0] == contents[1]

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from realtime.tracking.similarity import keypoint_similarity, pair_cost
+from realtime.tracking.similarity import box_overlap, keypoint_similarity, pair_cost
+from realtime.tracking.work import SIMILARITIES
 
 NAN = (np.nan, np.nan)
 BODY = np.array([(0, 0), (20, 0), (40, 0), (20, 10)], dtype=np.float64)
@@ -54,10 +55,43 @@ def test_similarity_is_scale_free() -> None:
 )
 def test_pair_cost(expected: np.ndarray, detection: np.ndarray, cost: float) -> None:
     n_expected = int(np.isfinite(expected[:, 0]).sum())
-    assert pair_cost(expected, detection, n_expected, 5.0, 100.0) == pytest.approx(cost)
+    assert pair_cost(expected, detection, n_expected, 5.0, 100.0, 0, np.empty((2, 4))) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("kind", "detection", "cost"),
+    [
+        pytest.param("centroid", BODY, 0.0, id="centroid-perfect"),
+        pytest.param("centroid", _moved(3, 4), 1 - math.exp(-0.5) + 0.05, id="centroid-one-sigma-away"),
+        pytest.param("centroid", _moved(100, 0), 2.0, id="centroid-at-the-gate"),
+        pytest.param("iou", BODY, 0.0, id="iou-perfect"),
+        pytest.param("iou", _moved(20, 0), 1 - 200 / 600 + 0.2, id="iou-half-a-box-away"),
+        pytest.param("iou", _moved(100, 0), 2.0, id="iou-at-the-gate"),
+        pytest.param("iou", _moved(101, 0), np.inf, id="iou-beyond-the-gate"),
+    ],
+)
+def test_pair_cost_by_another_similarity(kind: str, detection: np.ndarray, cost: float) -> None:
+    nodes = np.empty((2, 4))
+    assert pair_cost(BODY, detection, 4, 5.0, 100.0, SIMILARITIES.index(kind), nodes) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        pytest.param(BODY, 1.0, id="the-same"),
+        pytest.param(_moved(20, 5), 100 / 700, id="a-corner"),
+        pytest.param(_moved(40, 0), 0.0, id="side-by-side"),
+        pytest.param(_moved(900, 0), 0.0, id="apart"),
+        pytest.param(_without(BODY, 3), 0.0, id="a-line-has-no-area"),
+        pytest.param(BODY * np.nan, 0.0, id="nothing-seen"),
+    ],
+)
+def test_box_overlap(other: np.ndarray, expected: float) -> None:
+    assert box_overlap(BODY, other) == pytest.approx(expected)
 
 
 def test_far_beyond_the_kernel_the_nearer_is_still_cheaper() -> None:
-    costs = [pair_cost(BODY, _moved(distance, 0), 4, 1.0, 500.0) for distance in (100, 200, 300)]
+    nodes = np.empty((2, 4))
+    costs = [pair_cost(BODY, _moved(distance, 0), 4, 1.0, 500.0, 0, nodes) for distance in (100, 200, 300)]
     assert costs == sorted(costs)
     assert len(set(costs)) == 3

@@ -3,9 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
@@ -148,33 +145,3 @@ def test_flow_needs_the_images():
 def test_what_the_similarity_needs_is_checked_at_once():
     with pytest.raises(ValueError, match="expected the size of the image"):
         SleapTracker(SleapTrackerOptions(similarity="normalized_instance"), 3)
-
-
-HOW = st.fixed_dictionaries(
-    {"similarity": st.sampled_from(["centroid", "iou", "instance"]), "match": st.sampled_from(["greedy", "hungarian"])}
-)
-WALKS = arrays(np.int64, (4, 3, 2), elements=st.integers(-3, 3))
-ORDERS = st.lists(st.permutations(range(3)), min_size=5, max_size=5)
-
-
-def walk(steps):
-    """Three animals too far apart for a tie, walking a few px a frame."""
-    starts = np.array([[60.0, 50.0], [90.0, 52.0], [75.0, 80.0]])
-    return [at(*places) for places in starts + np.cumsum(np.concatenate([np.zeros((1, 3, 2)), steps]), axis=0)]
-
-
-@given(WALKS, ORDERS)
-def test_the_order_of_the_instances_does_not_matter_without_ties(steps, orders):
-    # Everybody keeps its name while all are near where they were; only the first frame decides the names.
-    frames = walk(steps)
-    shuffled = [xy[list(order)] for xy, order in zip(frames, orders, strict=True)]
-    plain, other = tracks_of(frames, similarity="centroid"), tracks_of(shuffled, similarity="centroid")
-    for tracks, again, order in zip(plain, other, orders, strict=True):
-        names = {orders[0].index(animal): animal for animal in range(3)}
-        assert [names[again[list(order).index(animal)]] for animal in range(3)] == tracks
-
-
-@given(WALKS, HOW, st.integers(-200, 200), st.integers(-200, 200))
-def test_the_place_does_not_matter(steps, how, dx, dy):
-    frames = walk(steps)
-    assert tracks_of([xy + np.array([dx, dy]) for xy in frames], **how) == tracks_of(frames, **how)
