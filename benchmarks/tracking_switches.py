@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.following import rows_of
-from camera_drivers.decoding import VideoReader
+from benchmarks.following import Image, frame_rate_hz, images_of, rows_of
 from camera_drivers.errors import CameraError
 from models.errors import LabelsError, ModelError
 from models.labels import Labels, read_labels
@@ -33,9 +32,7 @@ from models.poses import Poses
 from realtime.tracking import GreedyTracker, TrackerOptions
 from realtime.tracking.sleap import SleapTracker, SleapTrackerOptions
 
-DEFAULT_FPS = 25.0
 _PIPE_COLUMNS = 120
-Image = NDArray[np.uint8]
 Follow = Callable[[Poses, int, Image | None], NDArray[np.int64]]
 """Takes the poses, the time in ns and the image of a frame; returns the track of each pose, −1 = none."""
 
@@ -164,7 +161,7 @@ def _tallies(labels: Labels, video: Path | None, step: int, n_seeds: int, fps: f
     shuffles = [np.random.default_rng(seed) for seed in range(n_seeds)]
     tallies: dict[str, list[Tally]] = {name: [Tally() for run in runs if name in run] for name in runs[0]}
     frames = labels.frames[::step]
-    for frame_id, image in zip(frames.tolist(), _images(video, frames), strict=True):
+    for frame_id, image in zip(frames.tolist(), images_of(video, frames), strict=True):
         rows = np.arange(*labels.rows(frame_id).indices(len(labels.xy)))
         rows = rows[labels.tracks[rows] >= 0]
         for seed, run in enumerate(runs):
@@ -176,30 +173,6 @@ def _tallies(labels: Labels, video: Path | None, step: int, n_seeds: int, fps: f
                 tracks = follow(poses, round(frame_id / fps * 1e9), image)
                 tallies[name][seed].add(labels.tracks[order].astype(np.int64), tracks)
     return tallies
-
-
-def _images(video: Path | None, frames: NDArray[np.int64]) -> Iterator[Image | None]:
-    """Yield the image of every frame, valid until the next; None for each without a video."""
-    if video is None:
-        yield from [None] * len(frames)
-        return
-    reader = VideoReader(video)
-    try:
-        for frame_id in frames.tolist():
-            reader.skip_to(frame_id)
-            if (decoded := next(reader, None)) is None:
-                raise ValueError(f"{video}: expected a frame {frame_id}, as in the labels, got {reader.n_read} frames")
-            yield decoded.image
-    finally:
-        reader.close()
-
-
-def _fps(video: Path | None) -> float:
-    if video is None:
-        return DEFAULT_FPS
-    reader = VideoReader(video)
-    reader.close()
-    return reader.frame_rate_hz or DEFAULT_FPS
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -255,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         labels = read_labels(given.labels)
         if not labels.track_names:
             raise ValueError(f"{given.labels}: expected labels with tracks, got none")
-        fps = given.fps or _fps(given.video)
+        fps = given.fps or frame_rate_hz(given.video)
         rows = measure(labels, given.video, given.steps, given.seeds, fps)
     except (ValueError, LabelsError, ModelError, CameraError) as error:
         print(error, file=sys.stderr)

@@ -116,7 +116,7 @@ def process(parts: Parts, frame: Frame, index: int, grabbed_ns: int) -> Processe
     expected_xy = parts.tracker.expected_xy(frame.timestamp_ns) if parts.model.uses_expected_xy else None
     poses = parts.model.predict(frame.image, frame.frame_id, expected_xy)
     predicted_ns = monotonic_ns()
-    tracks = parts.tracker.update(poses, frame.timestamp_ns)
+    tracks = parts.tracker.update(poses, frame.timestamp_ns, frame.image)
     updated_ns = monotonic_ns()
     decisions = tuple([rule.evaluate(tracks, frame.frame_id, frame.timestamp_ns) for rule in parts.rules])
     evaluated_ns = monotonic_ns()

@@ -264,6 +264,11 @@ def _report(request: TrackRequest, ending: Ending, survey: Survey, n_resumed: in
 
 
 def _check(request: TrackRequest, reader: VideoReader, model: BatchModel) -> None:
+    if isinstance(request.tracker, TrackerOptions) and request.tracker.uses_flow:
+        raise OfflineInputError(
+            f'--tracker: expected a live tracker without optical flow, got motion = "{request.tracker.motion}"; use '
+            f'"velocity", or sleap-flow'
+        )
     check_finishing(request.tracker, join_breaks=request.join_breaks, smooth_s=request.smooth_s)
     if request.smooth_s is not None:
         check_window(request.smooth_s, _first_times_ns(request.video))

@@ -72,6 +72,7 @@ def replay_session(
         raise ReplayError(f"{folder}: nothing to replay: the log holds no frame")
     recorded_rig = parse_rig(description["rig"], Path(description["rig_path"]))
     frames_from = _frames_from(description, recorded_rig, source)
+    _check_tracker(rig or recorded_rig, frames_from)
     comparer = Comparer(records)
     with_progress = () if progress is None else (_Progress(progress, len(records)),)
     parts = _parts(folder, description, records, rig or recorded_rig, frames_from, perfect_devices=rig is not None)
@@ -79,6 +80,14 @@ def replay_session(
     if end.error is not None:
         raise end.error
     return comparer.result(), frames_from
+
+
+def _check_tracker(rig: Rig, frames_from: str) -> None:
+    if frames_from == "poses" and rig.tracker.uses_flow:
+        raise ReplayError(
+            f'{rig.path}: $.tracker.motion: "{rig.tracker.motion}" needs the pictures, and this replay is from the '
+            f'logged poses; use --from-frames, or "velocity"'
+        )
 
 
 def _frames_from(description: Mapping[str, Any], rig: Rig, source: Source) -> Literal["source", "video", "poses"]:

@@ -5,7 +5,7 @@
 | `still` | where it was |
 | `velocity` | farther on by its velocity, averaged over `velocity_s` |
 | `kalman` | farther on by what a Kalman filter with constant velocity says (white acceleration, per axis) |
-| `flow` | where the picture around each of its nodes went (`flow.py`); like `velocity` for nodes that it lost |
+| `lucas_kanade`, `farneback` | where the picture round each node went (`flow`); lost nodes as in `velocity` |
 
 Velocity fades over `velocity_s` where an animal is not seen: its speed says little about where it is a second later,
 and without the fading a lost track would fly away.
@@ -54,7 +54,7 @@ def write_expected(
     for node in range(expected.shape[0]):
         expected[node, 0] = state.pose[track, node, 0] + dx
         expected[node, 1] = state.pose[track, node, 1] + dy
-        if settings.motion == FLOW and not math.isnan(state.flow_xy[track, node, 0]):
+        if settings.motion >= FLOW and not math.isnan(state.flow_xy[track, node, 0]):
             expected[node, 0], expected[node, 1] = state.flow_xy[track, node, 0], state.flow_xy[track, node, 1]
 
 

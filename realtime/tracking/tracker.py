@@ -1,6 +1,6 @@
 """Tracker: poses in, tracks out; greedy assignment to moved last poses, for a fixed number of animals."""
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from realtime.tracking.buffers import (
     update_tracks,
 )
 from realtime.tracking.enrolment import Enrolment, EnrolmentOptions
+from realtime.tracking.flow import Flow, Method
 from realtime.tracking.work import MATCHINGS, MOTIONS, SIMILARITIES, Settings
 from realtime.tracks import Tracks
 
@@ -29,7 +30,8 @@ class TrackerOptions(BaseModel):
     real flies (`python -m benchmarks.tracking_crowds --stages`).
 
     Attributes:
-        motion: Where a track is expected: `still`, `velocity` or `kalman`; see `motion.py`.
+        motion: Where a track is expected: `still`, `velocity`, `kalman`, or by optical flow, `lucas_kanade` as SLEAP
+            does it or `farneback` as it was published; see `motion.py`. Optical flow needs the pictures.
         similarity: What tells two animals apart in contact, as good a place being given: `keypoints` (node by node),
             `centroid` (how near), `iou` (how much the boxes around them overlap).
         matching: `greedy` takes the cheapest pair first, `hungarian` the assignment that costs the least in all.
@@ -54,7 +56,7 @@ class TrackerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    motion: Literal["still", "velocity", "kalman"] = "velocity"
+    motion: Literal["still", "velocity", "kalman", "lucas_kanade", "farneback"] = "velocity"
     similarity: Literal["keypoints", "centroid", "iou"] = "keypoints"
     matching: Literal["greedy", "hungarian"] = "greedy"
     max_tracks: int = Field(2, ge=1, le=256)
@@ -70,6 +72,11 @@ class TrackerOptions(BaseModel):
     min_body_px: float = Field(10.0, gt=0, allow_inf_nan=False)
     class_memory_s: float = Field(2.0, gt=0, allow_inf_nan=False)
     confirm_s: float = Field(0.0, ge=0, le=60)
+
+    @property
+    def uses_flow(self) -> bool:
+        """True where the tracker needs the frames' images."""
+        return self.motion in get_args(Method)
 
 
 class GreedyTracker:
@@ -103,6 +110,9 @@ class GreedyTracker:
                 f"{enrolment.by}"
             )
         self._enrolment_options = enrolment
+        self._flow: Flow | None = None
+        if options.uses_flow:
+            self._flow = Flow(cast("Method", options.motion))
         settings = Settings(
             motion=MOTIONS.index(options.motion),
             similarity=SIMILARITIES.index(options.similarity),
@@ -135,17 +145,19 @@ class GreedyTracker:
     def reset(self) -> None:
         """Forget every animal; the next one is track 1."""
         self._state.counts[:] = (0, 1, 0, NO_FRAME_NS)
+        if self._flow is not None:
+            self._flow.reset()
         self._enrolment = None if self._enrolment_options is None else Enrolment(self._enrolment_options)
 
     def warm_up(self) -> None:
         """Compile what `update` and `expected_xy` need, then forget every animal."""
         xy = np.zeros((1, self._settings.n_nodes, 2), dtype=np.float32)
         scores = np.ones((1, self._settings.n_nodes), dtype=np.float32)
-        self.update(Poses(xy, scores, scores[:, 0]), 0)
+        self.update(Poses(xy, scores, scores[:, 0]), 0, np.zeros((64, 64), np.uint8))
         self.expected_xy(0)
         self.reset()
 
-    def update(self, poses: Poses, timestamp_ns: int) -> Tracks:
+    def update(self, poses: Poses, timestamp_ns: int, image: NDArray[np.uint8] | None = None) -> Tracks:
         """Give every pose to the animal that it shows.
 
         Args:
@@ -154,12 +166,26 @@ class GreedyTracker:
             timestamp_ns: The frame's time. A frame that is up to a second older than the last one came too late and
                 changes nothing; one that is older still means that the clock was set, and that no time passed.
 
+            image: `(height, width)` or `(height, width, 3)` of the frame, where the tracker needs images.
+
         Returns:
             Every living track, in arrays of its own.
+
+        Raises:
+            ValueError: The tracker needs images and got none.
         """
         n_detections = self._take(poses)
-        n_tracks = update_tracks(*self._buffers, *self._room, n_detections, timestamp_ns)
         state, rows = self._state, self._rows
+        if self._flow is not None:
+            if image is None:
+                raise ValueError(
+                    "tracker: expected the frame's image for optical flow, got none; choose another motion"
+                )
+            self._flow.expect(state, image)
+        n_tracks = update_tracks(*self._buffers, *self._room, n_detections, timestamp_ns)
+        is_late = state.counts[3] != timestamp_ns
+        if self._flow is not None and image is not None and not is_late:
+            self._flow.remember(state, image, timestamp_ns)
         if self._enrolment is not None and not self._enrolment.done:
             self._enrolment.look(state, timestamp_ns)
         return Tracks(
@@ -172,6 +198,16 @@ class GreedyTracker:
             suspect_ids=state.suspect_ids[:n_tracks].astype(np.int32),
             corrected_ids=state.corrected_ids[:n_tracks].astype(np.int32),
         )
+
+    @property
+    def last_expected(self) -> NDArray[np.float64]:
+        """Where tracks were expected in the last update, `(n_tracks, n_nodes, 2)` px, in the order before it; a copy.
+
+        NaN where a node had not been seen. For whoever judges the tracker.
+        """
+        n_nodes = self._settings.n_nodes
+        expected = self._room.floats[: self._max_tracks * 2 * n_nodes].reshape(-1, n_nodes, 2)
+        return expected[: self._state.counts[0]].copy()
 
     def expected_xy(self, timestamp_ns: int) -> NDArray[np.float32] | None:
         """Return where the centres of the living tracks are expected, `(n_tracks, 2)` px; None without tracks."""

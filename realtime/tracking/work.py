@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOTIONS = ("still", "velocity", "kalman", "flow")
-STILL, VELOCITY, KALMAN, FLOW = range(4)
+MOTIONS = ("still", "velocity", "kalman", "lucas_kanade", "farneback")
+STILL, VELOCITY, KALMAN, FLOW = range(4)  # from FLOW on it is optical flow
 SIMILARITIES = ("keypoints", "centroid", "iou")
 KEYPOINTS, CENTROID, IOU = range(3)
 MATCHINGS = ("greedy", "hungarian")

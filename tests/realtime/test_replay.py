@@ -130,6 +130,19 @@ def test_a_replay_of_a_recording_is_identical_twice_in_a_row(tmp_path):
         assert comparison.n_replayed == 120
 
 
+def test_a_session_that_followed_by_optical_flow_is_identical_and_needs_its_pictures(tmp_path):
+    session = record(tmp_path, simulated(60) + '[tracker]\nmotion = "lucas_kanade"\n')
+    comparison, frames_from = replay_session(session)
+    assert frames_from == "source"
+    assert comparison.first_difference == ""
+    with pytest.raises(ReplayError) as caught:
+        replay_session(session, source="poses")
+    assert str(caught.value) == (
+        f'{tmp_path / "rig.toml"}: $.tracker.motion: "lucas_kanade" needs the pictures, and this replay is from the '
+        'logged poses; use --from-frames, or "velocity"'
+    )
+
+
 def without_its_source(session):
     """Make a session forget that its frames could be produced again, as those of a real camera cannot."""
     description = json.loads((session / "session.json").read_text())

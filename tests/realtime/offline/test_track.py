@@ -500,6 +500,16 @@ def test_how_tracks_are_finished_may_be_chosen_anew_when_a_run_goes_on(dots_vide
     assert track_video(request_of(dots_video, out, smooth_s=0.2), dot_model()).n_resumed == 8
 
 
+def test_the_live_tracker_has_no_optical_flow_offline(dots_video, dot_model, out):
+    request = replace(request_of(dots_video, out), tracker=TrackerOptions(motion="farneback"))
+    with pytest.raises(OfflineInputError) as caught:
+        track_video(request, dot_model())
+    assert str(caught.value) == (
+        '--tracker: expected a live tracker without optical flow, got motion = "farneback"; use "velocity", or '
+        "sleap-flow"
+    )
+
+
 UNFINISHABLE = {
     "too short": ({"smooth_s": 0.01}, "--smooth-s: expected 0.04 s or more, the time of 5 frames at 100 frames/s, got"),
     "closed": ({"join_breaks": 2}, "--join-breaks: expected tracks that end, got the live tracker"),

@@ -240,9 +240,7 @@ def test_any_clock(elapsed_ns: int) -> None:
 
 
 @pytest.mark.parametrize(("late_ms", "x"), [(999, 0), (1000, 0), (1001, 30)])
-def test_what_is_older_by_a_second_is_late_but_older_still_is_a_clock_that_was_set(
-    late_ms: int, x: int
-) -> None:
+def test_what_is_older_by_a_second_is_late_but_older_still_is_a_clock_that_was_set(late_ms: int, x: int) -> None:
     follower = tracker()
     follower.update(poses(at(0, 0)), 5000 * MS)
     assert visible(follower.update(poses(at(30, 0)), (5000 - late_ms) * MS)) == {1: (x, 0)}
