@@ -104,7 +104,9 @@ def make_tracker(rig: Rig, model: PoseModel) -> GreedyTracker:
         RigError: See `identity_names`.
     """
     identity_names(rig, model)
-    tracker = GreedyTracker(rig.tracker, len(model.skeleton.nodes), model.class_names, rig.identities)
+    tracker = GreedyTracker(
+        rig.tracker, len(model.skeleton.nodes), model.class_names, rig.identities, n_reused=rig.loop.ring_frames
+    )
     tracker.warm_up()
     return tracker
 

@@ -70,6 +70,8 @@ class Parts:
 class ProcessedFrame:
     """One frame's whole journey.
 
+    The image and the tracks are overwritten when the camera's ring has gone round (`loop.ring_frames`); copy to keep.
+
     Attributes:
         index: 0 for the first processed frame of the session.
         decided_ns: The clock reading on which the deadline was judged.

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.poses import Poses
+from realtime.tracking.answers import Answers
 from realtime.tracking.buffers import (
     NO_FRAME_NS,
     detections_in,
@@ -92,6 +93,8 @@ class GreedyTracker:
         n_nodes: Landmarks of the skeleton.
         class_names: Identities that the model tells apart.
         enrolment: How tracks get names where the model tells none; their classes are the indices of its `identities`.
+        n_reused: For a loop that never keeps what it is told: how many `Tracks` take turns, so that nothing is
+            allocated. Each is overwritten when so many others have been returned. 0 = each is the receiver's own.
 
     Raises:
         ValueError: There are class names and an enrolment.
@@ -103,6 +106,7 @@ class GreedyTracker:
         n_nodes: int,
         class_names: tuple[str, ...] = (),
         enrolment: EnrolmentOptions | None = None,
+        n_reused: int = 0,
     ) -> None:
         if class_names and enrolment is not None:
             raise ValueError(
@@ -136,7 +140,7 @@ class GreedyTracker:
         self._settings = settings
         self._buffers = empty_buffers(settings, options.max_tracks)
         self._state = state_in(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
-        self._rows = rows_in(self._buffers.rows, n_nodes)
+        self._answers = Answers(self._state, rows_in(self._buffers.rows, n_nodes), n_reused)
         self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
         self._max_tracks = options.max_tracks
         self._make_room(options.max_tracks)
@@ -169,13 +173,13 @@ class GreedyTracker:
             image: `(height, width)` or `(height, width, 3)` of the frame, where the tracker needs images.
 
         Returns:
-            Every living track, in arrays of its own.
+            Every living track; see `n_reused` for how long it stays as it is.
 
         Raises:
             ValueError: The tracker needs images and got none.
         """
         n_detections = self._take(poses)
-        state, rows = self._state, self._rows
+        state = self._state
         if self._flow is not None:
             if image is None:
                 raise ValueError(
@@ -188,16 +192,7 @@ class GreedyTracker:
             self._flow.remember(state, image, timestamp_ns)
         if self._enrolment is not None and not self._enrolment.done:
             self._enrolment.look(state, timestamp_ns)
-        return Tracks(
-            track_ids=state.ids[:n_tracks].astype(np.int32),
-            xy=rows.xy[:n_tracks].copy(),
-            node_scores=rows.node_scores[:n_tracks].copy(),
-            identity_confidence=rows.identity_confidence[:n_tracks].copy(),
-            last_seen_ns=state.last_seen_ns[:n_tracks].copy(),
-            class_ids=state.class_ids[:n_tracks].astype(np.int32),
-            suspect_ids=state.suspect_ids[:n_tracks].astype(np.int32),
-            corrected_ids=state.corrected_ids[:n_tracks].astype(np.int32),
-        )
+        return self._answers.give(n_tracks)
 
     @property
     def last_expected(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""After its warm-up the tracker allocates nothing but the arrays of the `Tracks` that it returns."""
+"""After its warm-up the tracker allocates nothing but the arrays of what it returns, and in the loop not even those."""
 
 import gc
 import tracemalloc
@@ -9,6 +9,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from models.poses import Poses
 from realtime.tracking import GreedyTracker, TrackerOptions
+from realtime.tracks import Tracks
 
 N_NODES = 13
 FRAME_NS = 16_666_667
@@ -54,6 +55,44 @@ def test_the_compiled_code_allocates_nothing(name: str) -> None:
     after = rtsys.get_allocation_stats()
     assert after.alloc - before.alloc == 200 * N_ARRAYS
     assert after.free - before.free == 200 * N_ARRAYS
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_loop_that_takes_turns_with_its_answers_allocates_no_array(name: str) -> None:
+    options, classes = TRACKERS[name]
+    tracker = GreedyTracker(TrackerOptions.model_validate(options), N_NODES, classes, n_reused=8)
+    poses = frames(300, len(classes))
+    for k in range(3000):  # until every answer has had every number of animals
+        tracker.update(poses[k % 300], k * FRAME_NS)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for k in range(300):
+            tracker.update(poses[k], (3000 + k) * FRAME_NS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Views of the poses for the time of a call; the arrays of one answer alone have 1,248 bytes and more.
+    assert peak - before < 1_600, "bytes"
+
+
+def test_an_answer_is_the_receivers_own() -> None:
+    tracker = GreedyTracker(TrackerOptions(max_tracks=4), N_NODES)
+    kept = [(tracks := tracker.update(pose, k * FRAME_NS), tracks.xy.copy()) for k, pose in enumerate(frames(50, 0))]
+    assert all(np.array_equal(tracks.xy, xy, equal_nan=True) for tracks, xy in kept)
+
+
+def test_an_answer_that_takes_turns_lasts_for_so_many() -> None:
+    turns, own = (GreedyTracker(TrackerOptions(max_tracks=4), N_NODES, n_reused=n) for n in (3, 0))
+    given = []
+    for k, pose in enumerate(frames(40, 0)):
+        given.append((turns.update(pose, k * FRAME_NS), own.update(pose, k * FRAME_NS)))
+        for one, other in given[-3:]:
+            for name in Tracks.__slots__:
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert given[3][0].xy.base is given[0][0].xy.base
 
 
 def test_a_session_does_not_grow() -> None:
