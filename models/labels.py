@@ -1,7 +1,7 @@
 """Labels: the animals that somebody or something marked in a video, from a SLEAP `.slp` file or from memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -128,6 +128,12 @@ class Labels:
             video=video,
             source=source,
         )
+
+    def of_frames(self, frames: NDArray[np.int64]) -> Self:
+        """Return the labels of some frames, `(n,)` int64, ascending; those without an animal stay in `frames`."""
+        rows = np.isin(self.frame_ids, frames)
+        columns = ("frame_ids", "xy", "scores", "node_scores", "predicted", "tracks", "identity_confidence")
+        return replace(self, frames=frames, **{name: getattr(self, name)[rows] for name in columns})
 
     @classmethod
     def from_poses(

@@ -83,7 +83,7 @@ def read_dataset(config: DataConfig) -> Dataset:
         tracks=labels.track_names,
         training=training,
         validation=validation,
-        held_out=_of_frames(replace(labels, xy=stored.xy), labels.frames[usable & held_out]),
+        held_out=replace(labels, xy=stored.xy).of_frames(labels.frames[usable & held_out]),
     )
 
 
@@ -97,12 +97,6 @@ def _read(config: DataConfig) -> Labels:
             f"{config.labels}: expected labels of a video file, got labels of a list of images; set data.video"
         )
     return labels
-
-
-def _of_frames(labels: Labels, frames: NDArray[np.int64]) -> Labels:
-    rows = np.isin(labels.frame_ids, frames)
-    columns = ("frame_ids", "xy", "node_scores", "scores", "predicted", "tracks")
-    return replace(labels, frames=frames, **{name: getattr(labels, name)[rows] for name in columns})
 
 
 def _without_grid_pull(labels: Labels, stride_px: float) -> Labels:

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -243,6 +244,17 @@ def test_arrays_that_do_not_fit(changes, expected):
     with pytest.raises(LabelsError) as error:
         Labels.from_arrays(PAIR, **{"frame_ids": [0, 1], "xy": np.zeros((2, 2, 2)), "source": "mine", **changes})
     assert str(error.value) == f"mine: {expected}"
+
+
+def test_some_frames_keep_every_column_of_their_rows():
+    xy = np.arange(24, dtype=float).reshape(6, 2, 2)
+    labels = Labels.from_arrays(PAIR, [0, 1, 1, 2, 4, 4], xy, scores=range(6), frames=[0, 1, 2, 3, 4])
+    some = labels.of_frames(np.array([1, 3, 4]))
+    assert some.frames.tolist() == [1, 3, 4]
+    assert some.scores.tolist() == [1, 2, 4, 5]
+    columns = [field.name for field in fields(labels) if isinstance(getattr(labels, field.name), np.ndarray)]
+    for name in set(columns) - {"frames"}:
+        np.testing.assert_array_equal(getattr(some, name), getattr(labels, name)[[1, 2, 4, 5]])
 
 
 def test_poses_of_a_model():
