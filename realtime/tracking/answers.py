@@ -1,79 +1,105 @@
-"""Answers: the `Tracks` that an update returns, with arrays of their own or with arrays that are used again."""
+"""Answers: the memory into which the compiled tracker writes what it knows, and the `Tracks` that are views of it."""
 
-from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.tracking.state import TrackState
-from realtime.tracking.update import TrackRows
+from realtime.compiled import compiled
 from realtime.tracks import Tracks
 
-Arrays = tuple[NDArray[np.generic], ...]
-_FIELDS = tuple(field.name for field in fields(Tracks))
+
+class TrackRows(NamedTuple):
+    """The fields of `Tracks`, with room for `max_tracks`; see there."""
+
+    last_seen_ns: NDArray[np.int64]
+    track_ids: NDArray[np.int32]
+    class_ids: NDArray[np.int32]
+    suspect_ids: NDArray[np.int32]
+    corrected_ids: NDArray[np.int32]
+    identity_confidence: NDArray[np.float32]
+    node_scores: NDArray[np.float32]
+    xy: NDArray[np.float32]
 
 
 class Answers:
-    """Copies what the compiled tracker knows into `Tracks`.
+    """Gives every frame memory for its answer.
 
     Args:
-        state: Where ids, times and classes stand.
-        rows: Where the rest stands.
+        max_tracks: Tracks in an answer.
+        n_nodes: Landmarks of the skeleton.
         n_reused: How many answers take turns: each is overwritten when so many others have been given. 0 = never.
     """
 
-    def __init__(self, state: TrackState, rows: TrackRows, n_reused: int) -> None:
-        self._source = (
-            state.ids,
-            rows.xy,
-            rows.node_scores,
-            rows.identity_confidence,
-            state.last_seen_ns,
-            state.class_ids,
-            state.suspect_ids,
-            state.corrected_ids,
-        )
-        max_tracks, n_nodes = rows.node_scores.shape
+    def __init__(self, max_tracks: int, n_nodes: int, n_reused: int) -> None:
         self._max_tracks, self._n_nodes = max_tracks, n_nodes
-        self._room = [empty_tracks(max_tracks, n_nodes) for _ in range(n_reused)]
-        self._made: list[dict[int, tuple[Tracks, Arrays]]] = [{} for _ in range(n_reused)]
-        self._sources: dict[int, Arrays] = {}
+        self._rooms = [self._new_room() for _ in range(n_reused)]
+        self._made: list[dict[int, Tracks]] = [{} for _ in range(n_reused)]
         self._turn = 0
 
-    def give(self, n_tracks: int) -> Tracks:
-        """Return the first `n_tracks` tracks."""
-        if n_tracks not in self._sources:
-            self._sources[n_tracks] = tuple([array[:n_tracks] for array in self._source])
-        tracks, arrays = self._next(n_tracks)
-        for array, source in zip(arrays, self._sources[n_tracks], strict=True):
-            np.copyto(array, source, casting="same_kind")
-        return tracks
+    def room(self) -> NDArray[np.int64]:
+        """Return the memory of the next answer, for `rows_in`; it is the same until `tracks` was asked for."""
+        if not self._rooms:
+            return self._new_room()
+        return self._rooms[self._turn]
 
-    def _next(self, n_tracks: int) -> tuple[Tracks, Arrays]:
-        if not self._room:
-            tracks = empty_tracks(n_tracks, self._n_nodes)
-            return tracks, _arrays(tracks)
-        self._turn = (self._turn + 1) % len(self._room)
+    def tracks(self, room: NDArray[np.int64], n_tracks: int) -> Tracks:
+        """Return the first `n_tracks` tracks that were written into the last `room`."""
+        if not self._rooms:
+            return _views(room, n_tracks, self._max_tracks, self._n_nodes)
         made = self._made[self._turn]
+        self._turn = (self._turn + 1) % len(self._rooms)
         if n_tracks not in made:
-            arrays = tuple([array[:n_tracks] for array in _arrays(self._room[self._turn])])
-            made[n_tracks] = Tracks(**dict(zip(_FIELDS, arrays, strict=True))), arrays  # type: ignore[arg-type]
+            made[n_tracks] = _views(room, n_tracks, self._max_tracks, self._n_nodes)
         return made[n_tracks]
 
+    def _new_room(self) -> NDArray[np.int64]:
+        n_floats = self._max_tracks * (3 * self._n_nodes + 1)
+        return np.empty(3 * self._max_tracks + (n_floats + 1) // 2, np.int64)
 
-def empty_tracks(n_tracks: int, n_nodes: int) -> Tracks:
-    """Return tracks whose values are still to be written."""
+
+def again(tracks: Tracks) -> Tracks:
+    """Return the same tracks once more, as an answer to a frame in which nothing happened."""
     return Tracks(
-        track_ids=np.empty(n_tracks, np.int32),
-        xy=np.empty((n_tracks, n_nodes, 2), np.float32),
-        node_scores=np.empty((n_tracks, n_nodes), np.float32),
-        identity_confidence=np.empty(n_tracks, np.float32),
-        last_seen_ns=np.empty(n_tracks, np.int64),
-        class_ids=np.empty(n_tracks, np.int32),
-        suspect_ids=np.empty(n_tracks, np.int32),
-        corrected_ids=np.empty(n_tracks, np.int32),
+        track_ids=tracks.track_ids.copy(),
+        xy=tracks.xy.copy(),
+        node_scores=tracks.node_scores.copy(),
+        identity_confidence=tracks.identity_confidence.copy(),
+        last_seen_ns=tracks.last_seen_ns.copy(),
+        class_ids=tracks.class_ids.copy(),
+        suspect_ids=tracks.suspect_ids.copy(),
+        corrected_ids=np.zeros_like(tracks.corrected_ids),
     )
 
 
-def _arrays(tracks: Tracks) -> Arrays:
-    return tuple([getattr(tracks, name) for name in _FIELDS])
+@compiled
+def rows_in(room: NDArray[np.int64], max_tracks: int, n_nodes: int) -> TrackRows:
+    """Return the rows that lie in an answer's memory, as views of it."""
+    ids = room[max_tracks : 3 * max_tracks].view(np.int32)
+    floats = room[3 * max_tracks :].view(np.float32)
+    node_scores = max_tracks  # where they begin
+    xy = node_scores + max_tracks * n_nodes
+    return TrackRows(
+        last_seen_ns=room[:max_tracks],
+        track_ids=ids[:max_tracks],
+        class_ids=ids[max_tracks : 2 * max_tracks],
+        suspect_ids=ids[2 * max_tracks : 3 * max_tracks],
+        corrected_ids=ids[3 * max_tracks :],
+        identity_confidence=floats[:node_scores],
+        node_scores=floats[node_scores:xy].reshape(max_tracks, n_nodes),
+        xy=floats[xy : xy + 2 * max_tracks * n_nodes].reshape(max_tracks, n_nodes, 2),
+    )
+
+
+def _views(room: NDArray[np.int64], n_tracks: int, max_tracks: int, n_nodes: int) -> Tracks:
+    rows: TrackRows = rows_in(room, max_tracks, n_nodes)
+    return Tracks(
+        track_ids=rows.track_ids[:n_tracks],
+        xy=rows.xy[:n_tracks],
+        node_scores=rows.node_scores[:n_tracks],
+        identity_confidence=rows.identity_confidence[:n_tracks],
+        last_seen_ns=rows.last_seen_ns[:n_tracks],
+        class_ids=rows.class_ids[:n_tracks],
+        suspect_ids=rows.suspect_ids[:n_tracks],
+        corrected_ids=rows.corrected_ids[:n_tracks],
+    )

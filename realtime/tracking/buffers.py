@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.compiled import compiled
+from realtime.tracking.answers import rows_in
 from realtime.tracking.detections import Detections
 from realtime.tracking.state import TrackState
-from realtime.tracking.update import TrackRows, expected_centres, update
+from realtime.tracking.update import expected_centres, update
 from realtime.tracking.work import Settings, Work
 
 NO_FRAME_NS = -(2**62)
@@ -26,13 +27,11 @@ class Buffers(NamedTuple):
         settings: The fields of `Settings`.
         floats: Those of `TrackState` that are float64, one field after the other.
         integers: Those that are int64, one field after the other.
-        rows: The fields of `TrackRows`, one after the other.
     """
 
     settings: NDArray[np.float64]
     floats: NDArray[np.float64]
     integers: NDArray[np.int64]
-    rows: NDArray[np.float32]
 
 
 class Room(NamedTuple):
@@ -56,7 +55,6 @@ def empty_buffers(settings: Settings, max_tracks: int) -> Buffers:
         settings=np.array(settings, dtype=np.float64),
         floats=np.zeros(max_tracks * (4 * n_nodes + 12 + n_classes)),
         integers=np.zeros(4 + 8 * max_tracks, dtype=np.int64),
-        rows=np.zeros(max_tracks * (3 * n_nodes + 1), dtype=np.float32),
     )
 
 
@@ -77,21 +75,22 @@ def update_tracks(
     settings: NDArray[np.float64],
     floats: NDArray[np.float64],
     integers: NDArray[np.int64],
-    rows: NDArray[np.float32],
     detections: NDArray[np.float64],
     work_floats: NDArray[np.float64],
     work_integers: NDArray[np.int64],
+    answer: NDArray[np.int64],
     n_detections: int,
     timestamp_ns: int,
 ) -> int:
-    """Run `update` on the first `n_detections` of a `Room`; return how many tracks there are."""
+    """Run `update` on the first `n_detections` of a `Room` and write into the memory of an answer; see `update`."""
     s = settings_in(settings)
     n = detections.size // 2
     state = state_in(floats, integers, s.n_nodes, s.n_classes)
     raw = detections_in(detections[:n], s.n_nodes, s.n_classes)
     kept = detections_in(detections[n:], s.n_nodes, s.n_classes)
     work = work_in(work_floats, work_integers, state.ids.size, raw.scores.size, s.n_nodes, s.n_classes)
-    return update(state, raw, n_detections, timestamp_ns, s, kept, work, rows_in(rows, s.n_nodes))
+    rows = rows_in(answer, state.ids.size, s.n_nodes)
+    return update(state, raw, n_detections, timestamp_ns, s, kept, work, rows)
 
 
 @compiled
@@ -216,19 +215,6 @@ def detections_in(buffer: NDArray[np.float64], n_nodes: int, n_classes: int) -> 
         node_scores=buffer[node_scores:scores].reshape(n, n_nodes),
         scores=buffer[scores:class_probs],
         class_probs=buffer[class_probs:].reshape(n, n_classes),
-    )
-
-
-@compiled
-def rows_in(buffer: NDArray[np.float32], n_nodes: int) -> TrackRows:
-    """Return the rows that lie in a buffer, as views of it."""
-    n = buffer.size // (3 * n_nodes + 1)
-    node_scores = n * 2 * n_nodes  # where they begin
-    identity_confidence = node_scores + n * n_nodes
-    return TrackRows(
-        xy=buffer[:node_scores].reshape(n, n_nodes, 2),
-        node_scores=buffer[node_scores:identity_confidence].reshape(n, n_nodes),
-        identity_confidence=buffer[identity_confidence:],
     )
 
 

@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.poses import Poses
-from realtime.tracking.answers import Answers
+from realtime.tracking.answers import Answers, again
 from realtime.tracking.buffers import (
     NO_FRAME_NS,
     detections_in,
     empty_buffers,
     empty_room,
     expect_tracks,
-    rows_in,
     state_in,
     update_tracks,
 )
 from realtime.tracking.enrolment import Enrolment, EnrolmentOptions
 from realtime.tracking.flow import Flow, Method
+from realtime.tracking.update import LATE
 from realtime.tracking.work import MATCHINGS, MOTIONS, SIMILARITIES, Settings
 from realtime.tracks import Tracks
 
@@ -140,7 +140,8 @@ class GreedyTracker:
         self._settings = settings
         self._buffers = empty_buffers(settings, options.max_tracks)
         self._state = state_in(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
-        self._answers = Answers(self._state, rows_in(self._buffers.rows, n_nodes), n_reused)
+        self._answers = Answers(options.max_tracks, n_nodes, n_reused)
+        self._last: Tracks | None = None
         self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
         self._max_tracks = options.max_tracks
         self._make_room(options.max_tracks)
@@ -169,7 +170,6 @@ class GreedyTracker:
                 where the tracker knows class names.
             timestamp_ns: The frame's time. A frame that is up to a second older than the last one came too late and
                 changes nothing; one that is older still means that the clock was set, and that no time passed.
-
             image: `(height, width)` or `(height, width, 3)` of the frame, where the tracker needs images.
 
         Returns:
@@ -186,13 +186,18 @@ class GreedyTracker:
                     "tracker: expected the frame's image for optical flow, got none; choose another motion"
                 )
             self._flow.expect(state, image)
-        n_tracks = update_tracks(*self._buffers, *self._room, n_detections, timestamp_ns)
-        is_late = state.counts[3] != timestamp_ns
-        if self._flow is not None and image is not None and not is_late:
+        answer = self._answers.room()
+        n_tracks = update_tracks(*self._buffers, *self._room, answer, n_detections, timestamp_ns)
+        if n_tracks == LATE and self._last is not None:
+            return again(self._last)
+        self._last = tracks = self._answers.tracks(answer, n_tracks)
+        if self._flow is not None and image is not None:
             self._flow.remember(state, image, timestamp_ns)
         if self._enrolment is not None and not self._enrolment.done:
             self._enrolment.look(state, timestamp_ns)
-        return self._answers.give(n_tracks)
+            tracks.class_ids[:] = state.class_ids[:n_tracks]
+            tracks.suspect_ids[:] = state.suspect_ids[:n_tracks]
+        return tracks
 
     @property
     def last_expected(self) -> NDArray[np.float64]:

@@ -1,13 +1,13 @@
 """Update: one frame's way from detections to rows of tracks, stage by stage."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime.compiled import compiled
 from realtime.geometry import body_length, displacement, pose_centre, visible_nodes
+from realtime.tracking.answers import TrackRows
 from realtime.tracking.assignment import greedy, hungarian, margin
 from realtime.tracking.detections import Detections, usable
 from realtime.tracking.identity import (
@@ -46,13 +46,8 @@ MOST_LOOKS = 4.0
 LATE_NS = 1_000_000_000
 """A frame that is older than the last one by no more than this came too late; by more, the clock was set."""
 
-
-class TrackRows(NamedTuple):
-    """The fields of `Tracks` that are not in the state, with room for every track."""
-
-    xy: NDArray[np.float32]
-    node_scores: NDArray[np.float32]
-    identity_confidence: NDArray[np.float32]
+LATE = -1
+"""What `update` returns for such a frame."""
 
 
 @compiled
@@ -66,13 +61,12 @@ def update(
     work: Work,
     rows: TrackRows,
 ) -> int:
-    """Take one frame into the state and write the rows of its `Tracks`; return how many there are.
+    """Take one frame into the state and write the rows of its `Tracks`; return how many there are, or `LATE`.
 
     A frame that comes too late changes nothing: what it shows is over, and the newest frame is already known.
     """
     if 0 < state.counts[3] - timestamp_ns <= LATE_NS:
-        state.corrected_ids[:] = 0
-        return int(state.counts[0])
+        return LATE
     if not settings.closed_population:
         _retire_lost(state, timestamp_ns, settings.lost_s)
     _expect(state, timestamp_ns, settings, work)
@@ -328,6 +322,11 @@ def _write_rows(
         else:
             rows.xy[track] = np.nan
             rows.node_scores[track] = 0.0
+        rows.last_seen_ns[track] = state.last_seen_ns[track]
+        rows.track_ids[track] = state.ids[track]
+        rows.class_ids[track] = state.class_ids[track]
+        rows.suspect_ids[track] = state.suspect_ids[track]
+        rows.corrected_ids[track] = state.corrected_ids[track]
         keep = math.exp(-unseen_s(state, track, timestamp_ns) / settings.lost_s)
         rows.identity_confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
 
