@@ -126,6 +126,7 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
             back=rig.animal.back,
             centre=rig.animal.centre,
             px_per_mm=rig.calibration.px_per_mm,
+            zones=rig.zones,
         )
     except RuleError as error:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error

@@ -14,7 +14,7 @@ import triggers.registry
 from camera_drivers.base import Camera
 from models.base import PoseModel
 from realtime.recording import RecordingOptions
-from realtime.rules import RoleSpec, RuleSpec
+from realtime.rules import RoleSpec, RuleSpec, ZoneSpec
 from realtime.rules.errors import suggestion
 from realtime.stimulus import LimitSpec, StimulusSpec, impossible_stimuli
 from realtime.tracking import EnrolmentOptions, TrackerOptions
@@ -73,6 +73,7 @@ class _RigFile(_Section):
     calibration: CalibrationOptions = CalibrationOptions()
     identities: EnrolmentOptions | None = None
     roles: dict[str, RoleSpec] = Field(default_factory=dict)
+    zones: dict[str, ZoneSpec] = Field(default_factory=dict)
     rules: dict[str, RuleSpec] = Field(default_factory=dict)
     triggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     stimuli: dict[str, StimulusSpec] = Field(default_factory=dict)
@@ -106,6 +107,7 @@ class Rig:
     calibration: CalibrationOptions
     identities: EnrolmentOptions | None
     roles: Mapping[str, RoleSpec]
+    zones: Mapping[str, ZoneSpec]
     rules: Mapping[str, RuleSpec]
     triggers: Mapping[str, Choice]
     stimuli: Mapping[str, StimulusSpec]
@@ -170,6 +172,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
         calibration=sections.calibration,
         identities=sections.identities,
         roles=sections.roles,
+        zones=sections.zones,
         rules=sections.rules,
         triggers=outputs,
         stimuli=sections.stimuli,

@@ -12,7 +12,7 @@ from realtime.decision import State
 from realtime.report.drawing import ALARM, INK, Scale, curve, line, svg, text, thin_out, tick_label
 from realtime.report.session_data import Bout, SessionData
 from realtime.report.timeline import LEFT, ON_COLOR, RIGHT, WIDTH, drawable, time_axis
-from realtime.rules import Comparison, RoleSpec, Rule, RuleContext, RuleError, RuleSpec, compile_rule
+from realtime.rules import Comparison, RoleSpec, Rule, RuleContext, RuleError, RuleSpec, ZoneSpec, compile_rule
 
 _PANEL_HEIGHT = 92.0
 _LABEL_HEIGHT = 16.0
@@ -72,6 +72,7 @@ def recorded_rule(description: Mapping[str, Any], name: str) -> Rule | None:
             back=rig["animal"]["back"],
             centre=rig["animal"]["centre"],
             px_per_mm=rig.get("calibration", {}).get("px_per_mm"),
+            zones={zone: ZoneSpec.model_validate(spec) for zone, spec in rig.get("zones", {}).items()},
         )
         return compile_rule(name, RuleSpec.model_validate(rig["rules"][name]), context)
     except (KeyError, ValidationError, RuleError):

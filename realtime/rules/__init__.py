@@ -5,6 +5,7 @@ from realtime.rules.errors import RuleError
 from realtime.rules.recording import DecisionTable, TrackTable
 from realtime.rules.rule import Rule, compile_rule
 from realtime.rules.spec import RoleSpec, RuleContext, RuleSpec
+from realtime.rules.zones import ZoneSpec
 
 __all__ = [
     "Comparison",
@@ -15,5 +16,6 @@ __all__ = [
     "RuleError",
     "RuleSpec",
     "TrackTable",
+    "ZoneSpec",
     "compile_rule",
 ]

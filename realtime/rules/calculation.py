@@ -1,11 +1,12 @@
 """The stack machine that calculates a rule's expressions.
 
 On the stack a truth value is 1 (true), 0 (false) or NaN (unknown), and an unknown quantity is NaN. Logic is Kleene's:
-`false and unknown` is false, `true or unknown` is true.
+`false and unknown` is false, `true or unknown` is true. Every operation is run in every frame, whatever the others
+give, so that what a rule remembers does not depend on it.
 """
 
 # An interpreter is one branch for each operation.
-# ruff: noqa: PLR0911, PLR0912
+# ruff: noqa: PLR0911, PLR0912, PLR0915
 
 import math
 from enum import IntEnum
@@ -13,57 +14,55 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.rules import shapes, windows
+from realtime.rules.inner import inner
 
 
 class Op(IntEnum):
-    """Operations. A row of code is (operation, first operand, second operand); the operands are named here."""
+    """Operations. A row of code is (operation, a, b, c); the operands are named here."""
 
     CONSTANT = 0  # index into the constants
     POINT = 1  # role, node; pushes x, y
     RECORD = 2  # index into the recorded values; leaves the stack as it is
     DISTANCE = 3  # pops two points
     FACING = 4  # pops back, front, centre and target points
-    VISIBLE = 5  # role, node or -1 for any node
-    SCORE = 6  # role, node
-    IDENTITY_CONFIDENCE = 7  # role
-    SWAP_SUSPECTED = 8  # role
-    NEGATIVE = 9
-    ABS = 10
-    ADD = 11
-    SUBTRACT = 12
-    MULTIPLY = 13
-    DIVIDE = 14
-    MIN = 15
-    MAX = 16
-    LESS = 17
-    LESS_EQUAL = 18
-    GREATER = 19
-    GREATER_EQUAL = 20
-    NOT = 21
-    AND = 22
-    OR = 23
+    HEADING = 5  # pops back and front points
+    ORIENTATION = 6  # pops back and front points of two animals
+    NEAREST = 7  # role, role
+    IN_ZONE = 8  # index of the zone's first constant; pops a point
+    COUNT_IN_ZONE = 9  # index of the zone's first constant, node
+    VISIBLE = 10  # role, node or -1 for any node
+    SCORE = 11  # role, node
+    CONFIDENCE = 12  # role
+    IDENTITY_CONFIDENCE = 13  # role
+    SWAP_SUSPECTED = 14  # role
+    # With a memory: first column of the slot, index of the constant that is the window in ns, role.
+    HELD = 15  # pops a truth value
+    RISING = 16  # pops a truth value
+    MEAN = 17  # pops a number or a truth value
+    SPEED = 18  # pops a point
+    APPROACH_SPEED = 19  # pops two points
+    ANGULAR_SPEED = 20  # pops a heading
+    NEGATIVE = 21
+    WRAP = 22  # index of the constant that is a half turn
+    NOT = 23
+    AND = 24
+    OR = 25
+    ABS = 26
+    # From here on two quantities make one, see `_combined`.
+    ADD = 27
+    SUBTRACT = 28
+    MULTIPLY = 29
+    DIVIDE = 30
+    MIN = 31
+    MAX = 32
+    LESS = 33
+    LESS_EQUAL = 34
+    GREATER = 35
+    GREATER_EQUAL = 36
 
 
-@compiled
-def _distance(x1: float, y1: float, x2: float, y2: float) -> float:
-    dx, dy = x2 - x1, y2 - y1
-    return math.sqrt(dx * dx + dy * dy)
-
-
-@compiled
-def _angle_deg(ux: float, uy: float, vx: float, vy: float) -> float:
-    """Return the angle between two vectors, 0–180 deg; NaN where one has no length.
-
-    atan2(|u × v|, u · v) stays exact near 0 and 180 deg, where acos loses half of its digits.
-    """
-    cross, dot = ux * vy - uy * vx, ux * vx + uy * vy
-    if cross == 0.0 and dot == 0.0:
-        return math.nan
-    return math.atan2(abs(cross), dot) * (180.0 / math.pi)
-
-
-@compiled
+@inner
 def _is_visible(xy: NDArray[np.float32], row: int, node: int) -> float:
     if row < 0:
         return 0.0
@@ -73,14 +72,14 @@ def _is_visible(xy: NDArray[np.float32], row: int, node: int) -> float:
     return 0.0
 
 
-@compiled
+@inner
 def _is_suspected(suspect_ids: NDArray[np.int32], row: int) -> float:
     if row < 0:
         return math.nan
     return 1.0 if suspect_ids[row] != 0 else 0.0
 
 
-@compiled
+@inner
 def _combined(op: int, left: float, right: float) -> float:
     """Return one arithmetic operation or comparison of two known or unknown quantities."""
     if math.isnan(left) or math.isnan(right):
@@ -106,7 +105,7 @@ def _combined(op: int, left: float, right: float) -> float:
     return 1.0 if left >= right else 0.0
 
 
-@compiled
+@inner
 def kleene_and(left: float, right: float) -> float:
     """Return `left and right` of two truth values."""
     if left == 0.0 or right == 0.0:
@@ -114,24 +113,81 @@ def kleene_and(left: float, right: float) -> float:
     return 1.0 if left == 1.0 and right == 1.0 else math.nan
 
 
-@compiled
+@inner
+def _remembered(
+    op: int,
+    slot: int,
+    window_ns: float,
+    row: int,
+    now_ns: int,
+    is_sure: bool,
+    place: int,
+    moments: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    track_ids: NDArray[np.int32],
+    corrected_ids: NDArray[np.int32],
+    stack: NDArray[np.float64],
+    at: int,
+) -> float:
+    """Return one operation with a memory, of the numbers on the stack from `at` on.
+
+    While it is not sure who is who, nothing is known that could be remembered.
+    """
+    value = stack[at] if is_sure else math.nan
+    if op == Op.HELD:
+        return windows.held(moments, place, slot, now_ns, window_ns, value)
+    if op == Op.RISING:
+        return windows.rising(moments, place, slot, value)
+    if op == Op.MEAN:
+        return windows.mean(moments, amounts, place, slot, now_ns, window_ns, value)
+    track_id = int(track_ids[row]) if row >= 0 else 0
+    is_another = row >= 0 and corrected_ids[row] != 0
+    if op == Op.ANGULAR_SPEED:
+        return windows.angular_speed(moments, amounts, place, slot, track_id, is_another, now_ns, window_ns, value)
+    y = stack[at + 1]
+    if op == Op.SPEED:
+        return windows.speed(moments, amounts, place, slot, track_id, is_another, now_ns, window_ns, value, y)
+    return windows.approach_speed(
+        moments,
+        amounts,
+        place,
+        slot,
+        track_id,
+        is_another,
+        now_ns,
+        window_ns,
+        value,
+        y,
+        stack[at + 2],
+        stack[at + 3],
+    )
+
+
+@inner
 def calculate(
     code: NDArray[np.int32],
-    first: int,
-    stop: int,
     constants: NDArray[np.float64],
     rows: NDArray[np.int64],
+    first_row: int,
+    stop_row: int,
+    now_ns: int,
+    is_sure: bool,
+    place: int,
+    moments: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    track_ids: NDArray[np.int32],
     xy: NDArray[np.float32],
     node_scores: NDArray[np.float32],
     identity_confidence: NDArray[np.float32],
     suspect_ids: NDArray[np.int32],
+    corrected_ids: NDArray[np.int32],
     stack: NDArray[np.float64],
     values: NDArray[np.float64],
-) -> float:
-    """Run rows `first` to `stop` of the code, write the numbers compared to `values`, and return the truth value."""
+) -> None:
+    """Run the code, which leaves its results on the stack, and write the numbers compared to `values`."""
     top = -1
-    for pc in range(first, stop):
-        op, a, b = code[pc, 0], code[pc, 1], code[pc, 2]
+    for pc in range(code.shape[0]):
+        op, a, b, c = code[pc, 0], code[pc, 1], code[pc, 2], code[pc, 3]
         if op == Op.CONSTANT:
             top += 1
             stack[top] = constants[a]
@@ -144,28 +200,70 @@ def calculate(
             values[a] = stack[top]
         elif op == Op.DISTANCE:
             top -= 3
-            stack[top] = _distance(stack[top], stack[top + 1], stack[top + 2], stack[top + 3])
+            stack[top] = shapes.distance(stack[top], stack[top + 1], stack[top + 2], stack[top + 3])
         elif op == Op.FACING:
             top -= 7
             back_x, back_y, front_x, front_y = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
             centre_x, centre_y, target_x, target_y = stack[top + 4], stack[top + 5], stack[top + 6], stack[top + 7]
-            stack[top] = _angle_deg(front_x - back_x, front_y - back_y, target_x - centre_x, target_y - centre_y)
+            stack[top] = shapes.angle_between(
+                front_x - back_x, front_y - back_y, target_x - centre_x, target_y - centre_y
+            )
+        elif op == Op.HEADING:
+            top -= 3
+            stack[top] = shapes.direction(stack[top + 2] - stack[top], stack[top + 3] - stack[top + 1])
+        elif op == Op.ORIENTATION:
+            top -= 7
+            stack[top] = shapes.angle_between(
+                stack[top + 2] - stack[top],
+                stack[top + 3] - stack[top + 1],
+                stack[top + 6] - stack[top + 4],
+                stack[top + 7] - stack[top + 5],
+            )
+        elif op == Op.NEAREST:
+            top += 1
+            stack[top] = shapes.nearest(xy, rows[a], rows[b])
+        elif op == Op.IN_ZONE:
+            top -= 1
+            stack[top] = shapes.in_zone(stack[top], stack[top + 1], constants, a)
+        elif op == Op.COUNT_IN_ZONE:
+            top += 1
+            stack[top] = shapes.count_in_zone(xy, first_row, stop_row, b, constants, a)
         elif op == Op.VISIBLE:
             top += 1
             stack[top] = _is_visible(xy, rows[a], b)
         elif op == Op.SCORE:
             top += 1
             stack[top] = node_scores[rows[a], b] if rows[a] >= 0 else math.nan
+        elif op == Op.CONFIDENCE:
+            top += 1
+            stack[top] = shapes.mean_score(node_scores, rows[a])
         elif op == Op.IDENTITY_CONFIDENCE:
             top += 1
             stack[top] = identity_confidence[rows[a]] if rows[a] >= 0 else math.nan
         elif op == Op.SWAP_SUSPECTED:
             top += 1
             stack[top] = _is_suspected(suspect_ids, rows[a])
+        elif Op.HELD <= op <= Op.ANGULAR_SPEED:
+            top -= 3 if op == Op.APPROACH_SPEED else 1 if op == Op.SPEED else 0
+            stack[top] = _remembered(
+                op,
+                a,
+                constants[b],
+                rows[c] if c >= 0 else -1,
+                now_ns,
+                is_sure,
+                place,
+                moments,
+                amounts,
+                track_ids,
+                corrected_ids,
+                stack,
+                top,
+            )
         elif op == Op.NEGATIVE:
             stack[top] = -stack[top]
-        elif op == Op.ABS:
-            stack[top] = abs(stack[top])
+        elif op == Op.WRAP:
+            stack[top] = shapes.wrapped(stack[top], constants[a])
         elif op == Op.NOT:
             stack[top] = 1.0 - stack[top]
         elif op == Op.AND:
@@ -174,7 +272,8 @@ def calculate(
         elif op == Op.OR:
             top -= 1
             stack[top] = 1.0 - kleene_and(1.0 - stack[top], 1.0 - stack[top + 1])
+        elif op == Op.ABS:
+            stack[top] = abs(stack[top])
         else:
             top -= 1
             stack[top] = _combined(op, stack[top], stack[top + 1])
-    return float(stack[0])

@@ -7,8 +7,9 @@ from realtime.rules.errors import RuleError, Source, Span, suggestion
 from realtime.rules.functions import FUNCTIONS, Function, Parameter, Result
 from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant
 from realtime.rules.spec import RuleContext
-from realtime.rules.units import NUMBER, UNITS, Dimension, units_of
+from realtime.rules.units import DIFFERENCE, DURATION, LENGTH, NUMBER, UNITS, Dimension, units_of
 
+MAX_WINDOW_S = 86_400
 Kind: TypeAlias = Dimension | Literal[Result.TRUTH]
 
 
@@ -19,12 +20,16 @@ class Checker:
         source: The expression, for messages.
         context: What names may refer to.
         role_names: The roles that the expression may name.
+
+    Attributes:
+        used: The roles that it names, as far as it has been checked.
     """
 
     def __init__(self, source: Source, context: RuleContext, role_names: tuple[str, ...]) -> None:
         self._source = source
         self._context = context
         self._role_names = role_names
+        self.used: set[str] = set()
 
     def condition(self, node: Node) -> None:
         """Check a tree that has to be true or false.
@@ -36,9 +41,24 @@ class Checker:
         if kind is Result.TRUTH:
             return
         hint = "" if is_constant(node) else f"; compare it, as in '{self._text(node)} < {_example(kind)}'"
+        if kind.is_direction:
+            hint = f"; {_difference(self._text(node))}"
         raise self._error(node.span, f"expected a condition, got {kind}{hint}")
 
     def quantity(self, node: Node) -> Dimension:
+        """Check a tree that has to be a number, and no direction, and return what it measures.
+
+        Raises:
+            RuleError: It is not such a number, or something in it is wrong.
+        """
+        dimension = self.direction_or_quantity(node)
+        if dimension.is_direction:
+            raise self._error(
+                node.span, f"expected a difference of directions, got a direction; {_difference(self._text(node))}"
+            )
+        return dimension
+
+    def direction_or_quantity(self, node: Node) -> Dimension:
         """Check a tree that has to be a number and return what it measures.
 
         Raises:
@@ -80,9 +100,10 @@ class Checker:
             return NUMBER
         unit = UNITS.get(node.unit)
         if unit is None:
+            alike = tuple(symbol for symbol in UNITS if ("/" in symbol) == ("/" in node.unit))
             raise self._error(
                 node.unit_span,
-                f"expected a unit ({', '.join(UNITS)}), got '{node.unit}'{suggestion(node.unit, tuple(UNITS))}",
+                f"expected a unit ({', '.join(UNITS)}), got '{node.unit}'{suggestion(node.unit, alike)}",
             )
         if unit.calibrated and self._context.px_per_mm is None:
             raise self._error(
@@ -97,14 +118,16 @@ class Checker:
             self.condition(node.left)
             self.condition(node.right)
             return Result.TRUTH
-        left, right = self.quantity(node.left), self.quantity(node.right)
+        if node.operator in {"+", "-"}:
+            left, right = self.direction_or_quantity(node.left), self.direction_or_quantity(node.right)
+            self._same(left.plain, right.plain, node.left, node.right)
+            return DIFFERENCE if left.wraps or right.wraps else left
+        left, right = self.quantity(node.left).plain, self.quantity(node.right).plain
         if node.operator == "*":
             return left * right
         if node.operator == "/":
             return left / right
         self._same(left, right, node.left, node.right)
-        if node.operator in {"+", "-"}:
-            return left
         if is_constant(node.left) and is_constant(node.right):
             raise self._error(
                 node.span, "expected something measured, as in 'distance(a, b) < 3 mm', got two constants"
@@ -137,21 +160,74 @@ class Checker:
         for index, argument in enumerate(node.arguments):
             parameter = function.parameters[min(index, len(function.parameters) - 1)]
             if parameter is Parameter.QUANTITY:
-                dimensions.append(self.quantity(argument))
+                dimensions.append(self._plain(node, function, argument))
                 self._same(dimensions[0], dimensions[-1], node.arguments[0], argument)
+            elif parameter is Parameter.LENGTH:
+                self._length(argument)
+            elif parameter is Parameter.CONDITION:
+                self.condition(argument)
+            elif parameter is Parameter.WINDOW:
+                self._window(node.name, argument)
+            elif parameter is Parameter.ZONE:
+                self._zone(node.name, argument)
             else:
                 self._point_argument(node.name, parameter, argument)
         return dimensions[0] if function.result is Result.AS_ARGUMENTS else function.result
 
+    def _plain(self, call: Call, function: Function, argument: Node) -> Dimension:
+        dimension = self.quantity(argument)
+        if dimension.wraps and function.slot:
+            text = self._text(argument)
+            raise self._error(
+                argument.span,
+                f"expected a number that does not jump at 180 deg for '{call.name}', got a difference of directions; "
+                f"write 'abs({text})'",
+            )
+        return dimension.plain
+
+    def _length(self, argument: Node) -> None:
+        got = self.quantity(argument).plain
+        if got != LENGTH:
+            hint = f"; write '{self._text(argument)} px' or another unit" if _is_bare(argument) else ""
+            raise self._error(argument.span, f"expected {LENGTH} ({units_of(LENGTH)}), got {got}{hint}")
+
+    def _window(self, name: str, argument: Node) -> None:
+        """Refuse what is not a constant time above zero; memory is laid out for it before the first frame."""
+        text = self._text(argument)
+        if not isinstance(argument, Number):
+            raise self._error(argument.span, f"expected a constant duration for '{name}', such as 0.2 s, got '{text}'")
+        got = self._number(argument)
+        if got != DURATION:
+            hint = f"; write '{text} s' or another unit" if argument.unit is None else ""
+            raise self._error(argument.span, f"expected {DURATION} ({units_of(DURATION)}), got {got}{hint}")
+        seconds = argument.value * UNITS[argument.unit or "s"].scale
+        if not 1e-3 <= seconds <= MAX_WINDOW_S:
+            raise self._error(argument.span, f"expected a duration from 1 ms to {MAX_WINDOW_S} s, got {text}")
+
+    def _zone(self, name: str, argument: Node) -> None:
+        zones = tuple(self._context.zones)
+        if not isinstance(argument, Point) or argument.node is not None:
+            raise self._error(argument.span, f"expected a zone for '{name}', got '{self._text(argument)}'")
+        if argument.role not in zones:
+            raise self._error(
+                argument.span,
+                f"expected a zone ({', '.join(zones) or 'the rig has none'}), got '{argument.role}'"
+                f"{suggestion(argument.role, zones)}",
+            )
+        if name == "count_in_zone" and self._context.centre is None:
+            raise self._error(
+                argument.span, f"expected $.animal.centre for '{name}', got none; name the node in the rig file"
+            )
+
     def _count(self, node: Call, function: Function) -> None:
         n_expected, n_got = len(function.parameters), len(node.arguments)
-        if n_got == n_expected or (function.repeats and n_got > n_expected):
+        if n_got in {n_expected, n_expected - function.has_default} or (function.repeats and n_got > n_expected):
             return
-        arguments = ", ".join(parameter.value for parameter in function.parameters)
+        names = [parameter.value for parameter in function.parameters]
+        optional = f"[, {names.pop()}]" if function.has_default else ", ..." if function.repeats else ""
         raise self._error(
             node.span,
-            f"expected {node.name}({arguments}{', ...' if function.repeats else ''}), got {n_got} "
-            f"argument{'' if n_got == 1 else 's'}",
+            f"expected {node.name}({', '.join(names)}{optional}), got {n_got} argument{'' if n_got == 1 else 's'}",
         )
 
     def _point_argument(self, name: str, parameter: Parameter, argument: Node) -> None:
@@ -160,7 +236,7 @@ class Checker:
                 argument.span, f"expected {parameter.value} as argument of '{name}', got '{self._text(argument)}'"
             )
         self._point(argument)
-        if parameter in {Parameter.ANIMAL, Parameter.HEADED} and argument.node is not None:
+        if parameter in {Parameter.ANIMAL, Parameter.HEADED, Parameter.AXIS} and argument.node is not None:
             raise self._error(argument.node_span, f"expected a role without a node for '{name}', got '{argument.node}'")
         if parameter is Parameter.NODE and argument.node is None:
             raise self._error(
@@ -175,6 +251,8 @@ class Checker:
         needed: Sequence[tuple[str, str | None]] = ()
         if parameter is Parameter.HEADED:
             needed = (("front", self._context.front), ("back", self._context.back), ("centre", self._context.centre))
+        elif parameter is Parameter.AXIS:
+            needed = (("front", self._context.front), ("back", self._context.back))
         elif parameter is Parameter.POINT and argument.node is None:
             needed = (("centre", self._context.centre),)
         missing = [f"$.animal.{part}" for part, node in needed if node is None]
@@ -198,11 +276,21 @@ class Checker:
                 node.node_span, f"expected a node ({', '.join(nodes)}), got '{node.node}'{suggestion(node.node, nodes)}"
             )
 
+        self.used.add(node.role)
+
     def _text(self, node: Node) -> str:
         return self._source.text[node.span.start : node.span.stop]
 
     def _error(self, span: Span, message: str) -> RuleError:
         return self._source.error(span, message)
+
+
+def _is_bare(node: Node) -> bool:
+    return isinstance(node, Number) and node.unit is None
+
+
+def _difference(text: str) -> str:
+    return f"170 deg is next to -170 deg, so compare how far it is from another, as in 'abs({text} - 90 deg) < 30 deg'"
 
 
 def _example(dimension: Dimension) -> str:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from realtime.rules.calculation import Op
 from realtime.rules.checked import Checker
 from realtime.rules.errors import RuleError, Source
-from realtime.rules.functions import FUNCTIONS, Parameter, Result
+from realtime.rules.functions import DEFAULT_WINDOW_S, FUNCTIONS, Function, Parameter, Result
 from realtime.rules.kernel import Role, Setting
 from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, parse, walk
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.units import UNITS, Dimension
+from realtime.rules.zones import encoded
 
 _LOGIC: Mapping[str, Op] = MappingProxyType({"and": Op.AND, "or": Op.OR})
 _COMPARISONS: Mapping[str, Op] = MappingProxyType(
@@ -52,10 +53,11 @@ class Program:
         name: The rule's name.
         roles: The roles that the rule uses, in the order of `Decision.track_ids`.
         comparisons: The order of `Decision.values`.
-        code: `(n_rows, 3)` int32.
+        code: `(n_rows, 4)` int32, see `calculation.Op`.
         constants: `(n_constants,)` float64.
         bindings: `(n_roles, 2)` int32, how each role finds its animal, see `kernel.Role`.
-        settings: `(5,)` int64.
+        settings: `(6,)` int64, see `kernel.Setting`.
+        width: Columns of memory that a binding needs, see `windows`.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Program:
     constants: NDArray[np.float64]
     bindings: NDArray[np.int32]
     settings: NDArray[np.int64]
+    width: int
 
 
 def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
@@ -87,10 +90,15 @@ def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
             conditions.append(_Condition.checked(key, Source(f"$.rules.{name}.{key}", text), context, pair))
         except RuleError as error:
             problems.append(str(error))
-    used = {part.role for condition in conditions for part in walk(condition.tree) if isinstance(part, Point)}
+    used = {role for condition in conditions for role in condition.checker.used}
     unused = [member for member in pair if member not in used]
     if unused and not problems:
         problems.append(f"$.rules.{name}.any_pair: expected both names in when or until, '{unused[0]}' is in neither")
+    if spec.require_identity is not None and not used and not problems:
+        problems.append(
+            f"$.rules.{name}.require_identity: expected an animal in when or until whose identity could be asked for, "
+            "got none; name one or leave the key out"
+        )
     if problems:
         raise RuleError("\n".join(problems))
     return _program(name, spec, context, conditions)
@@ -115,21 +123,24 @@ class _Condition:
 
 def _program(name: str, spec: RuleSpec, context: RuleContext, conditions: list[_Condition]) -> Program:
     emitter = _Emitter(context, spec.any_pair or ())
-    n_rows = [emitter.condition(condition) for condition in conditions]
+    for condition in conditions:
+        emitter.truth(condition.tree, condition)
     settings = np.zeros(len(Setting), np.int64)
-    settings[Setting.N_WHEN] = n_rows[0]
+    settings[Setting.HAS_UNTIL] = len(conditions) == 2
     settings[Setting.FOR_NS] = round(spec.for_s * 1e9)
     settings[Setting.REFRACTORY_NS] = round(spec.refractory_s * 1e9)
     settings[Setting.HOLDS] = spec.when_unknown == "hold"
     settings[Setting.ANY_PAIR] = spec.any_pair is not None
+    settings[Setting.IDENTITY] = emitter.least_confidence(spec.require_identity)
     return Program(
         name=name,
         roles=tuple(emitter.roles),
         comparisons=tuple(emitter.comparisons),
         code=np.array(emitter.code, np.int32),
         constants=np.array(emitter.constants, np.float64),
-        bindings=np.array(list(emitter.roles.values()), np.int32),
+        bindings=np.array(list(emitter.roles.values()), np.int32).reshape(-1, 2),
         settings=settings,
+        width=emitter.width,
     )
 
 
@@ -138,95 +149,135 @@ class _Emitter:
 
     def __init__(self, context: RuleContext, pair: tuple[str, ...]) -> None:
         self._context = context
-        self.code: list[tuple[int, int, int]] = []
+        self.code: list[tuple[int, int, int, int]] = []
         self.constants: list[float] = []
         self.comparisons: list[Comparison] = []
+        self.width = 0
+        self._zones: dict[str, int] = {}
         self.roles: dict[str, tuple[int, int]] = {
             role: (how, 0) for role, how in zip(pair, (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
         }
 
-    def condition(self, condition: _Condition) -> int:
-        """Append a condition and return how many rows it takes."""
-        start = len(self.code)
-        self._truth(condition.tree, condition)
-        return len(self.code) - start
+    def least_confidence(self, confidence: float | None) -> int:
+        """Return where the constants hold the confidence that is required, or -1 for none.
 
-    def _truth(self, node: Node, condition: _Condition) -> None:
+        The tracker's confidences are float32: what it stores for 0.9 has to reach a required 0.9.
+        """
+        if confidence is None:
+            return -1
+        return self._stored(float(np.float32(confidence)))
+
+    def truth(self, node: Node, condition: _Condition) -> None:
+        """Append a tree that is true or false."""
         match node:
             case Infix(operator=operator) if operator in _LOGIC:
-                self._truth(node.left, condition)
-                self._truth(node.right, condition)
+                self.truth(node.left, condition)
+                self.truth(node.right, condition)
                 self._emit(_LOGIC[operator])
             case Infix():
                 self._comparison(node, condition)
             case Prefix():
-                self._truth(node.operand, condition)
+                self.truth(node.operand, condition)
                 self._emit(Op.NOT)
             case Call():
-                self._call(node, 1.0)
+                self._call(node, 1.0, condition)
 
     def _comparison(self, node: Infix, condition: _Condition) -> None:
-        dimension = condition.checker.quantity(node.left)
+        dimension = condition.checker.quantity(node.left).plain
         unit = next((unit for side in (node.right, node.left) for unit in _units(side, dimension)), None)
         scale = self._scale(unit)
         record = len(self.comparisons)
         text = condition.source.text[node.span.start : node.span.stop]
         self.comparisons.append(Comparison(condition.key, text, unit or dimension.base_unit))
         for side in (node.left, node.right):
-            self._quantity(side, scale)
+            self._quantity(side, scale, condition)
             if side is (node.right if is_constant(node.left) else node.left):
                 self._emit(Op.RECORD, record)
         self._emit(_COMPARISONS[node.operator])
 
-    def _quantity(self, node: Node, scale: float) -> None:
+    def _quantity(self, node: Node, scale: float, condition: _Condition) -> None:
         """Append a number in a unit of `scale` base units of its dimension."""
         match node:
             case Number():
                 own_scale = self._scale(node.unit)
                 self._constant(node.value if own_scale == scale else node.value * own_scale / scale)
             case Prefix():
-                self._quantity(node.operand, scale)
+                self._quantity(node.operand, scale, condition)
                 self._emit(Op.NEGATIVE)
             case Infix(operator=operator) if operator in _SUMS:
-                self._quantity(node.left, scale)
-                self._quantity(node.right, scale)
+                self._quantity(node.left, scale, condition)
+                self._quantity(node.right, scale, condition)
                 self._emit(_SUMS[operator])
+                if condition.checker.quantity(node).wraps:
+                    self._emit(Op.WRAP, self._stored(180.0 / scale))
             case Infix():
-                self._quantity(node.left, 1.0)
-                self._quantity(node.right, 1.0)
+                self._quantity(node.left, 1.0, condition)
+                self._quantity(node.right, 1.0, condition)
                 self._emit(_PRODUCTS[node.operator])
                 self._divide_by(scale)
             case Call():
-                self._call(node, scale)
+                self._call(node, scale, condition)
                 if FUNCTIONS[node.name].result is not Result.AS_ARGUMENTS:
                     self._divide_by(scale)
 
-    def _call(self, node: Call, scale: float) -> None:
+    def _call(self, node: Call, scale: float, condition: _Condition) -> None:
         function = FUNCTIONS[node.name]
-        operands = (0, 0)
-        for index, argument in enumerate(node.arguments):
-            if isinstance(argument, Point):
-                operands = self._point(argument, function.parameters[index])
-                continue
-            self._quantity(argument, scale)
-            if index > 0:
-                self._emit(function.op)
-        if function.result is not Result.AS_ARGUMENTS or len(node.arguments) == 1:
-            self._emit(function.op, *operands)
+        if function.result is Result.AS_ARGUMENTS and not function.slot:
+            self._fold(node, function.ops[0], scale, condition)
+            return
+        operands: list[int] = []  # of the operations, in the order of their arguments
+        for parameter, argument in zip(function.parameters, node.arguments, strict=False):
+            if parameter is Parameter.CONDITION:
+                self.truth(argument, condition)
+            elif parameter in {Parameter.QUANTITY, Parameter.LENGTH}:
+                self._quantity(argument, scale, condition)
+            elif isinstance(argument, Point):
+                operands += self._zone(argument) if parameter is Parameter.ZONE else self._point(argument, parameter)
+        if function.slot:
+            operands = self._slot(node, function)
+        for op in function.ops:
+            self._emit(op, *operands)
 
-    def _point(self, point: Point, parameter: Parameter) -> tuple[int, int]:
-        """Push the points that a parameter stands for, or return its role and node (-1 for none) as operands."""
-        role, nodes = self._role(point.role), self._context.node_names
-        if parameter is Parameter.HEADED:
-            pushed = [self._context.back, self._context.front, self._context.centre]
+    def _fold(self, node: Call, op: Op, scale: float, condition: _Condition) -> None:
+        for index, argument in enumerate(node.arguments):
+            self._quantity(argument, scale, condition)
+            if index > 0 or len(node.arguments) == 1:
+                self._emit(op)
+
+    def _slot(self, node: Call, function: Function) -> list[int]:
+        """Return a new slot, where the constants hold its window in ns, and whose motion it is (-1 for nobody's)."""
+        slot, first, last = self.width, node.arguments[0], node.arguments[-1]
+        self.width += function.slot
+        window_s = DEFAULT_WINDOW_S if Parameter.WINDOW in function.parameters else 0.0
+        if isinstance(last, Number) and len(node.arguments) == len(function.parameters):
+            window_s = last.value * self._scale(last.unit)
+        role = self._role(first.role) if isinstance(first, Point) else -1
+        return [slot, self._stored(round(window_s * 1e9)), role]
+
+    def _zone(self, point: Point) -> list[int]:
+        """Return where the constants hold a zone, and the centre's node."""
+        if point.role not in self._zones:
+            self._zones[point.role] = len(self.constants)
+            self.constants += encoded(self._context.zones[point.role], self._context.px_per_mm)
+        centre = self._context.centre
+        return [self._zones[point.role], 0 if centre is None else self._context.node_names.index(centre)]
+
+    def _point(self, point: Point, parameter: Parameter) -> list[int]:
+        """Push the points that a parameter stands for, or return the operands that do: a role, perhaps with a node."""
+        role, nodes, context = self._role(point.role), self._context.node_names, self._context
+        if parameter is Parameter.ANIMAL:
+            return [role]
+        if parameter in {Parameter.NODE, Parameter.ANIMAL_OR_NODE}:
+            return [role, -1 if point.node is None else nodes.index(point.node)]
+        pushed = [context.back, context.front, context.centre]
+        if parameter is Parameter.AXIS:
+            pushed = pushed[:2]
         elif parameter is Parameter.POINT:
-            pushed = [point.node or self._context.centre]
-        else:
-            return role, -1 if point.node is None else nodes.index(point.node)
+            pushed = [point.node or context.centre]
         for node in pushed:
             if node is not None:  # the checker lets no rule through that needs a node which the rig does not name
                 self._emit(Op.POINT, role, nodes.index(node))
-        return 0, 0
+        return []
 
     def _role(self, name: str) -> int:
         if name not in self.roles:
@@ -248,11 +299,14 @@ class _Emitter:
             self._emit(Op.DIVIDE)
 
     def _constant(self, value: float) -> None:
-        self._emit(Op.CONSTANT, len(self.constants))
-        self.constants.append(value)
+        self._emit(Op.CONSTANT, self._stored(value))
 
-    def _emit(self, op: Op, first: int = 0, second: int = 0) -> None:
-        self.code.append((op, first, second))
+    def _stored(self, value: float) -> int:
+        self.constants.append(value)
+        return len(self.constants) - 1
+
+    def _emit(self, op: Op, a: int = 0, b: int = 0, c: int = 0) -> None:
+        self.code.append((op, a, b, c))
 
 
 def _units(node: Node, dimension: Dimension) -> Iterator[str]:

@@ -27,6 +27,8 @@ The rule is ON if any binding is; else UNKNOWN if any binding is or, with "any p
 tracks; else OFF. RISING is a change to ON, FALLING a change from ON. A pair of which a track has ended is forgotten,
 latched or not; a track that is merely not seen is unknown. The binding that is reported is the first, by track id, of
 those that are ON, else that were unlatched in this frame, else that are UNKNOWN, else of all.
+
+With `require_identity`, `when` and `until` are both unknown for a binding in which an animal's identity is in doubt.
 """
 
 import functools
@@ -41,6 +43,7 @@ from numpy.typing import NDArray
 from realtime.compiled import compiled
 from realtime.decision import Edge, State
 from realtime.rules.calculation import calculate, kleene_and
+from realtime.rules.inner import inner
 
 
 class Role(IntEnum):
@@ -55,11 +58,12 @@ class Role(IntEnum):
 class Setting(IntEnum):
     """Positions in a rule's settings."""
 
-    N_WHEN = 0  # rows of code that belong to `when`; the rest is `until`
+    HAS_UNTIL = 0  # 1 where the code of `when` is followed by that of `until`
     FOR_NS = 1
     REFRACTORY_NS = 2
     HOLDS = 3  # 1 where `when_unknown` is "hold"
     ANY_PAIR = 4  # 1 where roles 0 and 1 are the members of a pair
+    IDENTITY = 5  # index into the constants of the identity confidence that is required, -1 for none
 
 
 class Memory(IntEnum):
@@ -71,6 +75,8 @@ class Memory(IntEnum):
     HAS_RISEN = 3
     LAST_RISING_NS = 4
     LAST_FRAME_NS = 5
+    N_PLACES = 6  # places that have been given to a binding so far
+    N_FREE = 7  # of those, how many were given back
 
 
 class Binding(IntEnum):
@@ -81,6 +87,7 @@ class Binding(IntEnum):
     LATCHED = 2
     WAS_TRUE = 3  # `start` was true in the last frame
     TRUE_NS = 4  # time towards `for_s`
+    PLACE = 5  # row of `moments` and `amounts` in which the functions with a memory keep theirs
 
 
 class Outcome(IntEnum):
@@ -91,7 +98,7 @@ class Outcome(IntEnum):
     TRACK_IDS = 2
 
 
-@compiled
+@inner
 def _bind_fixed_roles(
     roles: NDArray[np.int32],
     track_ids: NDArray[np.int32],
@@ -114,7 +121,19 @@ def _bind_fixed_roles(
         rows[role] = found if n_found == 1 else -1
 
 
-@compiled
+@inner
+def _identities_are_sure(
+    rows: NDArray[np.int64], least: float, identity_confidence: NDArray[np.float32], suspect_ids: NDArray[np.int32]
+) -> bool:
+    """Whether every role has an animal of at least this confidence that is not suspected of being another one."""
+    for role in range(rows.shape[0]):
+        row = rows[role]
+        if row < 0 or not identity_confidence[row] >= least or suspect_ids[row] != 0:  # NaN is not sure either
+            return False
+    return True
+
+
+@inner
 def _step(
     bindings: NDArray[np.int64],
     table: int,
@@ -148,22 +167,52 @@ def _step(
     return State.OFF if start == 0.0 else State.UNKNOWN
 
 
-@compiled
+@inner
 def _pair_rows(index: int, first: int, stop: int) -> tuple[int, int]:
     """Return the rows of the index-th ordered pair of rows `first` to `stop`."""
     one, other = index // (stop - first - 1), index % (stop - first - 1)
     return first + one, first + other + (1 if other >= one else 0)
 
 
-@compiled
+@inner
+def _take_place(memory: NDArray[np.int64], free: NDArray[np.int64], moments: NDArray[np.int64]) -> int:
+    """Return an empty row of `moments` and `amounts`."""
+    if memory[Memory.N_FREE] > 0:
+        memory[Memory.N_FREE] -= 1
+        place = free[memory[Memory.N_FREE]]
+    else:
+        place = memory[Memory.N_PLACES]
+        memory[Memory.N_PLACES] += 1
+    for column in range(moments.shape[1]):
+        moments[place, column] = 0
+    return int(place)
+
+
+@inner
+def _give_back(memory: NDArray[np.int64], free: NDArray[np.int64], place: int) -> None:
+    free[memory[Memory.N_FREE]] = place
+    memory[Memory.N_FREE] += 1
+
+
+@inner
 def _carry_over(
-    bindings: NDArray[np.int64], old: int, n_old: int, at: int, index: int, first_id: int, second_id: int
+    bindings: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    free: NDArray[np.int64],
+    moments: NDArray[np.int64],
+    old: int,
+    n_old: int,
+    at: int,
+    index: int,
+    first_id: int,
+    second_id: int,
 ) -> int:
     """Copy the binding of two tracks from the old table, or start it, and return how far the old table is used up."""
     while at < n_old and (
         bindings[old, at, Binding.FIRST_ID] < first_id
         or (bindings[old, at, Binding.FIRST_ID] == first_id and bindings[old, at, Binding.SECOND_ID] < second_id)
     ):
+        _give_back(memory, free, bindings[old, at, Binding.PLACE])
         at += 1
     is_known = (
         at < n_old
@@ -174,17 +223,19 @@ def _carry_over(
         bindings[1 - old, index, column] = bindings[old, at, column] if is_known else 0
     bindings[1 - old, index, Binding.FIRST_ID] = first_id
     bindings[1 - old, index, Binding.SECOND_ID] = second_id
+    if not is_known:
+        bindings[1 - old, index, Binding.PLACE] = _take_place(memory, free, moments)
     return at + 1 if is_known else at
 
 
-@compiled
+@inner
 def _may_rise(memory: NDArray[np.int64], settings: NDArray[np.int64], now_ns: int) -> bool:
     if memory[Memory.IS_ON] or not memory[Memory.HAS_RISEN]:
         return True
     return bool(now_ns - memory[Memory.LAST_RISING_NS] >= settings[Setting.REFRACTORY_NS])
 
 
-@compiled
+@inner
 def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings: int) -> int:
     """Remember the frame and return the rule's edge."""
     was_on, is_on = memory[Memory.IS_ON] == 1, state == State.ON
@@ -199,7 +250,7 @@ def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings:
     return Edge.FALLING if was_on and not is_on else Edge.NONE
 
 
-@compiled
+@inner
 def _report(
     rows: NDArray[np.int64],
     track_ids: NDArray[np.int32],
@@ -222,6 +273,9 @@ def evaluate_frames(
     settings: NDArray[np.int64],
     memory: NDArray[np.int64],
     bindings: NDArray[np.int64],
+    moments: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    free: NDArray[np.int64],
     offsets: NDArray[np.int64],
     timestamps_ns: NDArray[np.int64],
     track_ids: NDArray[np.int32],
@@ -230,19 +284,24 @@ def evaluate_frames(
     identity_confidence: NDArray[np.float32],
     class_ids: NDArray[np.int32],
     suspect_ids: NDArray[np.int32],
+    corrected_ids: NDArray[np.int32],
     outcomes: NDArray[np.int32],
     values: NDArray[np.float64],
 ) -> None:
     """Evaluate a rule over frames in order.
 
     Args:
-        code: `(n_rows, 3)`, see `calculation.Op`; first the rows of `when`, then those of `until`.
+        code: `(n_rows, 4)`, see `calculation.Op`: leaves `when` on the stack, and `until` above it if there is one.
         constants: `(n_constants,)` numbers of the expressions.
         roles: `(n_roles, 2)`, see `Role`.
         settings: See `Setting`.
         memory: See `Memory`; all zero before the first frame; changed in place.
-        bindings: `(2, capacity, 5)`, see `Binding`; the last frame's and this frame's by turns; changed in place. The
+        bindings: `(2, capacity, 6)`, see `Binding`; the last frame's and this frame's by turns; changed in place. The
             capacity is that of the largest frame: 1, or with "any pair" n (n - 1) for n tracks.
+        moments: `(2 * capacity, width)`, see `windows`; a row for each binding of this and the last frame; changed in
+            place.
+        amounts: `(2 * capacity, width)`, the same.
+        free: `(2 * capacity,)`, rows of `moments` that were given back; changed in place.
         offsets: `(n_frames + 1,)`; the tracks of frame i are rows `offsets[i]` to `offsets[i + 1]` of the next arrays.
         timestamps_ns: `(n_frames,)`, ascending.
         track_ids: `(n_rows,)`, ascending within a frame.
@@ -251,13 +310,15 @@ def evaluate_frames(
         identity_confidence: `(n_rows,)`.
         class_ids: `(n_rows,)`.
         suspect_ids: `(n_rows,)`.
+        corrected_ids: `(n_rows,)`.
         outcomes: `(n_frames, 2 + n_roles)`, written, see `Outcome`.
         values: `(n_frames, n_comparisons)`, written: the numbers compared, NaN where unknown.
     """
     stack = np.empty(2 * code.shape[0])  # a row of code pushes two numbers at most
     numbers = np.empty(values.shape[1])
     rows = np.empty(roles.shape[0], np.int64)
-    n_when, n_rows, any_pair = settings[Setting.N_WHEN], code.shape[0], settings[Setting.ANY_PAIR] == 1
+    has_until, any_pair = settings[Setting.HAS_UNTIL] == 1, settings[Setting.ANY_PAIR] == 1
+    required = settings[Setting.IDENTITY]
     for frame in range(timestamps_ns.shape[0]):
         first, stop, now_ns = offsets[frame], offsets[frame + 1], timestamps_ns[frame]
         old, n_old, at = memory[Memory.ACTIVE_TABLE], memory[Memory.N_BINDINGS], 0
@@ -274,27 +335,34 @@ def evaluate_frames(
             if any_pair:
                 rows[0], rows[1] = _pair_rows(index, first, stop)
                 first_id, second_id = track_ids[rows[0]], track_ids[rows[1]]
-            at = _carry_over(bindings, old, n_old, at, index, first_id, second_id)
+            at = _carry_over(bindings, memory, free, moments, old, n_old, at, index, first_id, second_id)
             was_latched = bindings[1 - old, index, Binding.LATCHED] == 1
-            # Written out, because a tuple of arrays counts references and doubles the time of a frame.
-            when = calculate(
-                code, 0, n_when, constants, rows, xy, node_scores, identity_confidence, suspect_ids, stack, numbers
+            place = bindings[1 - old, index, Binding.PLACE]
+            is_sure = required < 0 or _identities_are_sure(rows, constants[required], identity_confidence, suspect_ids)
+            calculate(
+                code,
+                constants,
+                rows,
+                first,
+                stop,
+                now_ns,
+                is_sure,
+                place,
+                moments,
+                amounts,
+                track_ids,
+                xy,
+                node_scores,
+                identity_confidence,
+                suspect_ids,
+                corrected_ids,
+                stack,
+                numbers,
             )
+            when = stack[0] if is_sure else math.nan
             until = 1.0 - when
-            if n_when < n_rows:
-                until = calculate(
-                    code,
-                    n_when,
-                    n_rows,
-                    constants,
-                    rows,
-                    xy,
-                    node_scores,
-                    identity_confidence,
-                    suspect_ids,
-                    stack,
-                    numbers,
-                )
+            if is_sure and has_until:
+                until = stack[1]
             found = _step(bindings, 1 - old, index, when, until, settings, may_rise, elapsed_ns)
             if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
                 state = found
@@ -302,6 +370,8 @@ def evaluate_frames(
             if telling > most:
                 most = telling
                 _report(rows, track_ids, numbers, frame, outcomes, values)
+        for ended in range(at, n_old):
+            _give_back(memory, free, bindings[old, ended, Binding.PLACE])
         outcomes[frame, Outcome.STATE] = state
         outcomes[frame, Outcome.EDGE] = _close_frame(state, now_ns, memory, n_bindings)
 
@@ -319,9 +389,15 @@ def machine_code() -> Callable[..., None]:
     """
     i32, i64, f32, f64 = numba.int32, numba.int64, numba.float32, numba.float64
     program = (_array(i32, 2), _array(f64, 1), _array(i32, 2), _array(i64, 1))
-    memory = (_array(i64, 1, readonly=False), _array(i64, 3, readonly=False))
+    memory = (
+        _array(i64, 1, readonly=False),
+        _array(i64, 3, readonly=False),
+        _array(i64, 2, readonly=False),
+        _array(f64, 2, readonly=False),
+        _array(i64, 1, readonly=False),
+    )
     frames = (_array(i64, 1), _array(i64, 1))
-    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), _array(i32, 1), _array(i32, 1))
+    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
     results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
     return compiled(evaluate_frames, signature)

@@ -6,7 +6,8 @@
     quantity    = quantity ("+" | "-") quantity | quantity ("*" | "/") quantity | "-" quantity
                 | number [unit] | call | "(" quantity ")"
     call        = name "(" argument ("," argument)* ")"
-    argument    = point | quantity
+    argument    = point | quantity | condition
+    unit        = name ["/" name]
     point       = role ["." node]
 
 The order is that of binding, weakest first. A name that is not a plain word is quoted: `mouse.'left ear'`.
@@ -250,9 +251,17 @@ class _Parser:
         if not math.isfinite(value):
             raise self._source.error(token.span, f"expected a number below 1.8e308, got {token.text}")
         if self._token.kind == "name" and self._token.text not in _KEYWORDS:
-            unit = self._take()
-            return Number(Span(token.span.start, unit.span.stop), value, unit.text, unit.span)
+            text, span = self._unit()
+            return Number(Span(token.span.start, span.stop), value, text, span)
         return Number(token.span, value, None, token.span)
+
+    def _unit(self) -> tuple[str, Span]:
+        unit = self._take()
+        per, after = self._tokens[self._next + 1 : self._next + 3] if self._is("/") else (None, None)
+        if per is None or after is None or per.kind != "name" or after.text in {"(", "."}:
+            return unit.text, unit.span
+        self._next += 2  # no quantity is a lone name, so it can only be a unit
+        return f"{unit.text}/{per.text}", Span(unit.span.start, per.span.stop)
 
     def _call(self, name: _Token) -> Call:
         opening = self._take().span

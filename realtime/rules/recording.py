@@ -25,6 +25,7 @@ class TrackTable:
         identity_confidence: `(n_rows,)` float32.
         class_ids: `(n_rows,)` int32, -1 = unknown.
         suspect_ids: `(n_rows,)` int32, 0 = not suspected of being another animal.
+        corrected_ids: `(n_rows,)` int32, 0 = shows the same animal as in the frame before, as far as is known.
     """
 
     frame_ids: NDArray[np.int64]
@@ -36,6 +37,7 @@ class TrackTable:
     identity_confidence: NDArray[np.float32]
     class_ids: NDArray[np.int32]
     suspect_ids: NDArray[np.int32]
+    corrected_ids: NDArray[np.int32]
 
     @classmethod
     def stack(cls, frame_ids: Sequence[int], timestamps_ns: Sequence[int], frames: Sequence[Tracks]) -> Self:
@@ -59,6 +61,7 @@ class TrackTable:
             np.concatenate([tracks.identity_confidence for tracks in frames]),
             np.concatenate([tracks.class_ids for tracks in frames]),
             np.concatenate([tracks.suspect_ids for tracks in frames]),
+            np.concatenate([tracks.corrected_ids for tracks in frames]),
         )
 
 

@@ -47,7 +47,9 @@ class Rule:
         self._program = (program.code, program.constants, program.bindings, program.settings)
         self._any_pair = bool(program.settings[Setting.ANY_PAIR])
         self._memory = np.zeros(len(Memory), np.int64)
+        self._width = program.width
         self._bindings = self._binding_tables(n_tracks=2)
+        self._places = self._empty_places(self._bindings)
         self._offsets = np.zeros(2, np.int64)
         self._timestamp_ns = np.zeros(1, np.int64)
         self._outcome = np.zeros((1, Outcome.TRACK_IDS + len(self.roles)), np.int32)
@@ -78,6 +80,7 @@ class Rule:
             *self._program,
             self._memory,
             self._bindings,
+            *self._places,
             self._offsets,
             self._timestamp_ns,
             tracks.track_ids,
@@ -86,6 +89,7 @@ class Rule:
             tracks.identity_confidence,
             tracks.class_ids,
             tracks.suspect_ids,
+            tracks.corrected_ids,
             self._outcome,
             self._values,
         )
@@ -106,10 +110,12 @@ class Rule:
         n_frames = len(recording.frame_ids)
         outcomes = np.zeros((n_frames, self._outcome.shape[1]), np.int32)
         values = np.zeros((n_frames, self._values.shape[1]))
+        bindings = self._binding_tables(int(np.diff(recording.offsets).max(initial=0)))
         machine_code()(
             *self._program,
             np.zeros(len(Memory), np.int64),
-            self._binding_tables(int(np.diff(recording.offsets).max(initial=0))),
+            bindings,
+            *self._empty_places(bindings),
             recording.offsets,
             recording.timestamps_ns,
             recording.track_ids,
@@ -118,6 +124,7 @@ class Rule:
             recording.identity_confidence,
             recording.class_ids,
             recording.suspect_ids,
+            recording.corrected_ids,
             outcomes,
             values,
         )
@@ -136,7 +143,21 @@ class Rule:
         n_bindings = max(1, n_tracks * (n_tracks - 1)) if self._any_pair else 1
         return np.zeros((2, n_bindings, len(Binding)), np.int64)
 
+    def _empty_places(
+        self, bindings: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Return moments, amounts and free places for twice the bindings: a frame's, and those that it replaces."""
+        n_places = 2 * bindings.shape[1]
+        return (
+            np.zeros((n_places, self._width), np.int64),
+            np.zeros((n_places, self._width)),
+            np.zeros(n_places, np.int64),
+        )
+
     def _grow(self, n_tracks: int) -> None:
-        small = self._bindings
+        small, small_places = self._bindings, self._places
         self._bindings = self._binding_tables(n_tracks)
         self._bindings[:, : small.shape[1]] = small
+        self._places = self._empty_places(self._bindings)
+        for larger, old in zip(self._places, small_places, strict=True):
+            larger[: len(old)] = old

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from realtime.rules.errors import RuleError, suggestion
+from realtime.rules.zones import ZoneSpec
 
 _DAY_S = 86_400
 
@@ -24,6 +25,9 @@ class RuleSpec(BaseModel):
         refractory_s: Time after a RISING in which the rule does not turn on again.
         when_unknown: What to do when an animal or a node that decides is not seen: "hold" stays on, "release" turns
             off. Either way the rule does not turn on by what it does not see.
+        require_identity: The rule is held unknown while the tracker's identity confidence of an animal that it names is
+            lower than this, 0–1, or while that animal is suspected of being another one, or is absent. With
+            `any_pair` that is asked of each pair, with the other animals that the rule names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -34,6 +38,7 @@ class RuleSpec(BaseModel):
     for_s: float = Field(default=0.0, ge=0, le=_DAY_S, allow_inf_nan=False)
     refractory_s: float = Field(default=0.0, ge=0, le=_DAY_S, allow_inf_nan=False)
     when_unknown: Literal["hold", "release"]
+    require_identity: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _two_names(self) -> Self:
@@ -73,6 +78,7 @@ class RuleContext:
         front, back: The nodes between which an animal's heading runs, back → front.
         centre: The node that stands for the animal where a rule names no node.
         px_per_mm: The calibration, or None.
+        zones: The rig's zones.
 
     Raises:
         RuleError: A name is not a node or a class, or the calibration is not a positive number.
@@ -85,6 +91,7 @@ class RuleContext:
     back: str | None = None
     centre: str | None = None
     px_per_mm: float | None = None
+    zones: Mapping[str, ZoneSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [
@@ -99,6 +106,12 @@ class RuleContext:
         ]
         if self.px_per_mm is not None and not (math.isfinite(self.px_per_mm) and self.px_per_mm > 0):
             problems.append(f"$.calibration.px_per_mm: expected a positive number, got {self.px_per_mm}")
+        problems += [
+            f"$.zones.{name}.unit: expected $.calibration.px_per_mm for 'mm', got none; calibrate the rig or write the "
+            "zone in px"
+            for name, zone in self.zones.items()
+            if zone.unit == "mm" and self.px_per_mm is None
+        ]
         if problems:
             raise RuleError("\n".join(problems))
 

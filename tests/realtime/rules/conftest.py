@@ -1,11 +1,11 @@
-"""A rig with two identities and a calibration of 10 px/mm, and tracks made from what a test says of them."""
+"""A rig with two identities, two zones and a calibration of 10 px/mm, and tracks made from what a test says of them."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
-from realtime.rules import RoleSpec, RuleContext
+from realtime.rules import RoleSpec, RuleContext, ZoneSpec
 from realtime.tracks import Tracks
 
 NODES = ("head", "thorax", "abdomen")
@@ -27,6 +27,10 @@ def context() -> RuleContext:
         back="abdomen",
         centre="thorax",
         px_per_mm=10.0,
+        zones={
+            "food": ZoneSpec(circle=(30.0, 40.0, 5.0), unit="px"),
+            "nest": ZoneSpec(rectangle=(0.0, 0.0, 2.0, 1.0), unit="mm"),
+        },
     )
 
 
@@ -41,6 +45,7 @@ def make_tracks() -> Callable[..., Tracks]:
         identities: Mapping[int, str] | None = None,
         confidence: Mapping[int, float] | None = None,
         suspects: Mapping[int, int] | None = None,
+        corrected: Mapping[int, int] | None = None,
     ) -> Tracks:
         ids = sorted(animals)
         xy = np.full((len(ids), len(NODES), 2), np.nan, np.float32)
@@ -59,7 +64,7 @@ def make_tracks() -> Callable[..., Tracks]:
                 [CLASSES.index(identities[i]) if identities and i in identities else -1 for i in ids], np.int32
             ),
             suspect_ids=np.array([(suspects or {}).get(i, 0) for i in ids], np.int32),
-            corrected_ids=np.zeros(len(ids), np.int32),
+            corrected_ids=np.array([(corrected or {}).get(i, 0) for i in ids], np.int32),
         )
 
     return make

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from realtime.rules import RoleSpec, RuleContext, RuleError, RuleSpec, compile_rule
+from realtime.rules import RoleSpec, RuleContext, RuleError, RuleSpec, ZoneSpec, compile_rule
 from realtime.rules.language import MAX_DEPTH
 
 
@@ -15,7 +15,12 @@ def message(when: str, context: RuleContext, until: str | None = None, any_pair:
     return str(caught.value)
 
 
-FUNCTIONS = "distance, facing, visible, score, identity_confidence, swap_suspected, abs, min, max"
+FUNCTIONS = (
+    "distance, nearest, contact, facing, heading, orientation, in_zone, count_in_zone, visible, score, confidence, "
+    "identity_confidence, swap_suspected, abs, min, max, speed, approach_speed, angular_speed, held, once, rising, "
+    "fraction, mean"
+)
+UNITS = "px, mm, cm, deg, rad, s, ms, px/s, mm/s, cm/s, deg/s, rad/s"
 ROLES = "male, female, first, second"
 CASES = {
     "unknown node": (
@@ -40,12 +45,12 @@ CASES = {
     ),
     "unknown unit": (
         "distance(male, female) < 3 m",
-        "column 28: expected a unit (px, mm, cm, deg, rad, s, ms), got 'm'",
+        f"column 28: expected a unit ({UNITS}), got 'm'",
         "                           ^",
     ),
     "unit in full": (
         "facing(male, female) < 3 degrees",
-        "column 26: expected a unit (px, mm, cm, deg, rad, s, ms), got 'degrees'; did you mean 'deg'?",
+        f"column 26: expected a unit ({UNITS}), got 'degrees'; did you mean 'deg'?",
         "                         ^^^^^^^",
     ),
     "wrong unit": (
@@ -62,6 +67,130 @@ CASES = {
         "distance(male, female) < 3",
         "column 26: expected a length (px, mm, cm), got a number without a unit; write '3 px' or another unit",
         "                         ^",
+    ),
+    "unknown unit per time": (
+        "speed(male) < 3 mm/min",
+        f"column 17: expected a unit ({UNITS}), got 'mm/min'; did you mean 'mm/s'?",
+        "                ^^^^^^",
+    ),
+    "a length for a speed": (
+        "speed(male) < 3 mm",
+        "column 15: expected a speed (px/s, mm/s, cm/s), got a length",
+        "              ^^^^",
+    ),
+    "a speed for an angular speed": (
+        "angular_speed(male) < 3 mm/s",
+        "column 23: expected an angle per time (deg/s, rad/s), got a speed",
+        "                      ^^^^^^",
+    ),
+    "a speed without a unit": (
+        "approach_speed(male, female) > 3",
+        "column 32: expected a speed (px/s, mm/s, cm/s), got a number without a unit; write '3 px/s' or another unit",
+        "                               ^",
+    ),
+    "a length over a number is no speed": (
+        "speed(male) < distance(male, female) / 2",
+        "column 15: expected a speed (px/s, mm/s, cm/s), got a length",
+        "              ^^^^^^^^^^^^^^^^^^^^^^^^^^",
+    ),
+    "a direction compared": (
+        "heading(male) < 30 deg",
+        "column 1: expected a difference of directions, got a direction; 170 deg is next to -170 deg, so compare how "
+        "far it is from another, as in 'abs(heading(male) - 90 deg) < 30 deg'",
+        "^^^^^^^^^^^^^",
+    ),
+    "a direction as a condition": (
+        "heading(male)",
+        "column 1: expected a condition, got a direction; 170 deg is next to -170 deg, so compare how far it is from "
+        "another, as in 'abs(heading(male) - 90 deg) < 30 deg'",
+        "^^^^^^^^^^^^^",
+    ),
+    "the size of a direction": (
+        "abs(heading(male)) < 30 deg",
+        "column 5: expected a difference of directions, got a direction; 170 deg is next to -170 deg, so compare how "
+        "far it is from another, as in 'abs(heading(male) - 90 deg) < 30 deg'",
+        "    ^^^^^^^^^^^^^",
+    ),
+    "the mean of what wraps": (
+        "mean(heading(male) - heading(female), 1 s) < 30 deg",
+        "column 6: expected a number that does not jump at 180 deg for 'mean', got a difference of directions; write "
+        "'abs(heading(male) - heading(female))'",
+        "     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^",
+    ),
+    "a contact without a unit": (
+        "contact(male, female, 3)",
+        "column 23: expected a length (px, mm, cm), got a number without a unit; write '3 px' or another unit",
+        "                      ^",
+    ),
+    "a contact at an angle": (
+        "contact(male, female, 3 deg)",
+        "column 23: expected a length (px, mm, cm), got an angle",
+        "                      ^^^^^",
+    ),
+    "a node in contact": (
+        "contact(male.head, female, 3 px)",
+        "column 14: expected a role without a node for 'contact', got 'head'",
+        "             ^^^^",
+    ),
+    "unknown zone": (
+        "in_zone(male, fod)",
+        "column 15: expected a zone (food, nest), got 'fod'; did you mean 'food'?",
+        "              ^^^",
+    ),
+    "a number as a zone": (
+        "in_zone(male, 3 px)",
+        "column 15: expected a zone for 'in_zone', got '3 px'",
+        "              ^^^^",
+    ),
+    "a zone with a node": (
+        "count_in_zone(food.head) > 1",
+        "column 15: expected a zone for 'count_in_zone', got 'food.head'",
+        "              ^^^^^^^^^",
+    ),
+    "a window without a unit": (
+        "held(visible(male), 0.2)",
+        "column 21: expected a duration (s, ms), got a number without a unit; write '0.2 s' or another unit",
+        "                    ^^^",
+    ),
+    "a window in mm": (
+        "once(visible(male), 5 mm)",
+        "column 21: expected a duration (s, ms), got a length",
+        "                    ^^^^",
+    ),
+    "a window that is measured": (
+        "speed(male, distance(male, female)) > 3 px/s",
+        "column 13: expected a constant duration for 'speed', such as 0.2 s, got 'distance(male, female)'",
+        "            ^^^^^^^^^^^^^^^^^^^^^^",
+    ),
+    "a window of nothing": (
+        "fraction(visible(male), 0 s) > 0.5",
+        "column 25: expected a duration from 1 ms to 86400 s, got 0 s",
+        "                        ^^^",
+    ),
+    "a window over a day": (
+        "mean(score(male.head), 86401 s) > 0.5",
+        "column 24: expected a duration from 1 ms to 86400 s, got 86401 s",
+        "                       ^^^^^^^",
+    ),
+    "a window left out": (
+        "held(visible(male))",
+        "column 1: expected held(a condition, a duration), got 1 argument",
+        "^^^^^^^^^^^^^^^^^^^",
+    ),
+    "too many arguments with a default": (
+        "speed(male, 1 s, 2 s) > 3 px/s",
+        "column 1: expected speed(a role or a role.node[, a duration]), got 3 arguments",
+        "^^^^^^^^^^^^^^^^^^^^^",
+    ),
+    "a number held": (
+        "held(score(male.head), 1 s)",
+        "column 6: expected a condition, got a number without a unit; compare it, as in 'score(male.head) < 0.5'",
+        "     ^^^^^^^^^^^^^^^^",
+    ),
+    "the mean of a condition": (
+        "mean(visible(male), 1 s) > 0.5",
+        "column 6: expected a number, got the condition 'visible(male)'",
+        "     ^^^^^^^^^^^^^",
     ),
     "unit on a plain number": (
         "score(male.head) > 0.5 mm",
@@ -262,6 +391,48 @@ def test_millimetres_need_a_calibration() -> None:
     )
 
 
+def test_a_speed_in_millimetres_needs_a_calibration() -> None:
+    context = RuleContext(("head",), roles={"first": RoleSpec(track=1)})
+    assert message("speed(first.head) < 3 mm/s", context) == (
+        "$.rules.near.when: column 23: expected $.calibration.px_per_mm for 'mm/s', got none; "
+        "calibrate the rig or write the length in px\n"
+        "    speed(first.head) < 3 mm/s\n"
+        "                          ^^^^"
+    )
+
+
+def test_a_direction_needs_no_centre_and_a_count_does() -> None:
+    zones = {"food": ZoneSpec(circle=(0, 0, 1), unit="px")}
+    context = RuleContext(("head", "tail"), roles={"first": RoleSpec(track=1)}, front="head", back="tail", zones=zones)
+    compile_rule("near", RuleSpec(when="abs(heading(first) - 3 deg) < 4 deg", when_unknown="hold"), context)
+    assert message("count_in_zone(food) > 0", context) == (
+        "$.rules.near.when: column 15: expected $.animal.centre for 'count_in_zone', got none; "
+        "name the node in the rig file\n"
+        "    count_in_zone(food) > 0\n"
+        "                  ^^^^"
+    )
+    bare = RuleContext(("head",), roles={"first": RoleSpec(track=1)})
+    for function in ("angular_speed(first) > 3 deg/s", "orientation(first, first) > 3 deg"):
+        assert "expected $.animal.front and $.animal.back for" in message(function, bare)
+
+
+def test_a_rig_without_zones(context: RuleContext) -> None:
+    bare = RuleContext(("head",), roles={"first": RoleSpec(track=1)})
+    assert message("in_zone(first.head, food)", bare).splitlines()[0] == (
+        "$.rules.near.when: column 21: expected a zone (the rig has none), got 'food'"
+    )
+
+
+def test_a_rule_without_animals_has_no_identity_to_ask_for(context: RuleContext) -> None:
+    spec = RuleSpec(when="count_in_zone(food) > 1", when_unknown="release", require_identity=0.9)
+    with pytest.raises(RuleError) as caught:
+        compile_rule("near", spec, context)
+    assert str(caught.value) == (
+        "$.rules.near.require_identity: expected an animal in when or until whose identity could be asked for, got "
+        "none; name one or leave the key out"
+    )
+
+
 def test_a_heading_and_a_centre_need_their_nodes() -> None:
     context = RuleContext(("head",), roles={"first": RoleSpec(track=1)})
     assert message("facing(first, first.head) < 3 deg", context) == (
@@ -334,6 +505,7 @@ def test_too_deep(when: str, context: RuleContext) -> None:
 
 WORDS = (
     *("male", "b", "female", "head", "thorax", "distance", "facing", "visible", "min", "abs", "score", "and", "or"),
+    *("heading", "food", "in_zone", "count_in_zone", "contact", "speed", "held", "mean", "fraction", "s", "mm/s"),
     *(
         "not",
         "mm",

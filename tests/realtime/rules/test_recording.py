@@ -21,6 +21,36 @@ SPECS = {
         "until": "abs(identity_confidence(second) - 0.5) > 0.4 or visible(first.head)",
     },
     "suspicion": {"when": "swap_suspected(a) and not swap_suspected(b)", "any_pair": ("a", "b")},
+    "doubt": {"when": NEAR, "any_pair": ("a", "b"), "require_identity": 0.3},
+    "shapes": {
+        "when": "abs(heading(a) - heading(b)) < 60 deg and orientation(a, b) < 60 deg or contact(a, b, 2 px)",
+        "until": "in_zone(a, food) or count_in_zone(nest) > 2 or nearest(a, b) > 1 mm or confidence(b) < 0.5",
+        "any_pair": ("a", "b"),
+    },
+    "motion of pairs": {
+        "when": "approach_speed(a, b, 10 ms) > 5 px/s and speed(a.head, 20 ms) > 10 mm/s",
+        "until": "angular_speed(b, 15 ms) > 999 deg/s or speed(a, 33 ms) < 9 mm/s",
+        "any_pair": ("a", "b"),
+    },
+    "motion of identities": {
+        "when": "approach_speed(male, first, 10 ms) > 5 px/s or speed(first.head, 20 ms) > 10 mm/s",
+        "until": "angular_speed(first, 30 ms) > 99 deg/s",
+    },
+    "past of pairs": {
+        "when": "once(distance(a.head, b.thorax) < 1 mm, 50 ms) and fraction(visible(a.head), 99 ms) > 0.7",
+        "until": "held(visible(b.head), 40 ms) and rising(distance(a, b) > 2 mm) or mean(score(a.head), 1 s) > 0.7",
+        "any_pair": ("a", "b"),
+    },
+    "doubt about the past": {
+        "when": "once(distance(a.head, b.thorax) < 2 mm, 50 ms) and mean(score(a.head), 20 ms) < 2",
+        "until": "held(visible(b), 5 ms) and speed(a, 5 ms) > 1 mm/s",
+        "any_pair": ("a", "b"),
+        "require_identity": 0.05,
+    },
+    "past of tracks": {
+        "when": "mean(speed(first, 20 ms), 100 ms) > 9 mm/s or rising(held(visible(second), 33 ms))",
+        "until": "fraction(once(rising(visible(first.head)), 20 ms), 200 ms) > 0.3",
+    },
     "pair and identity": {"when": f"{NEAR} and distance(male, b) < 20 px", "any_pair": ("a", "b")},
 }
 
@@ -49,7 +79,7 @@ def random_frames(seed: int, n_frames: int) -> list[Tracks]:
                 np.zeros(n_tracks, np.int64),
                 rng.integers(-1, 2, n_tracks).astype(np.int32),
                 rng.integers(0, 2, n_tracks).astype(np.int32),
-                np.zeros(n_tracks, np.int32),
+                (rng.random(n_tracks) < 0.03).astype(np.int32),
             )
         )
     return frames

@@ -1,0 +1,121 @@
+"""Plane geometry of the rule language, compiled: distances, directions, zones. Image coordinates: x right, y down.
+
+An angle of a direction is counted from the image's x axis towards its y axis: 0 deg is right, 90 deg is down.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.rules.inner import inner
+
+
+@inner
+def distance(x1: float, y1: float, x2: float, y2: float) -> float:
+    """Return the distance between two points; NaN where one is not seen."""
+    dx, dy = x2 - x1, y2 - y1
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@inner
+def angle_between(ux: float, uy: float, vx: float, vy: float) -> float:
+    """Return the angle between two vectors, 0–180 deg; NaN where one has no length.
+
+    atan2(|u × v|, u · v) stays exact near 0 and 180 deg, where acos loses half of its digits.
+    """
+    cross, dot = ux * vy - uy * vx, ux * vx + uy * vy
+    if cross == 0.0 and dot == 0.0:
+        return math.nan
+    return math.atan2(abs(cross), dot) * (180.0 / math.pi)
+
+
+@inner
+def direction(dx: float, dy: float) -> float:
+    """Return the direction of a vector, -180–180 deg; NaN where it has no length."""
+    if dx == 0.0 and dy == 0.0:
+        return math.nan
+    return math.atan2(dy, dx) * (180.0 / math.pi)
+
+
+@inner
+def wrapped(angle: float, half_turn: float) -> float:
+    """Return the same angle between minus (inclusive) and plus (exclusive) a half turn, in the unit of `half_turn`."""
+    turn = 2.0 * half_turn
+    return angle - turn * math.floor((angle + half_turn) / turn)
+
+
+@inner
+def nearest(xy: NDArray[np.float32], one: int, other: int) -> float:
+    """Return the smallest distance between a node of one row and a node of another, of those that are seen.
+
+    Args:
+        xy: `(n_rows, n_nodes, 2)` px, NaN = not seen.
+        one: A row, or -1.
+        other: A row, or -1.
+
+    Returns:
+        px; NaN where nothing of one of them is seen.
+    """
+    least = math.nan
+    if one < 0 or other < 0:
+        return least
+    for i in range(xy.shape[1]):
+        x, y = float(xy[one, i, 0]), float(xy[one, i, 1])
+        if math.isnan(x) or math.isnan(y):
+            continue
+        for k in range(xy.shape[1]):
+            dx, dy = float(xy[other, k, 0]) - x, float(xy[other, k, 1]) - y
+            square = dx * dx + dy * dy
+            if math.isnan(least) or square < least:
+                least = square
+    return float(math.sqrt(least))
+
+
+@inner
+def mean_score(node_scores: NDArray[np.float32], row: int) -> float:
+    """Return the mean score of all nodes of a row, 0–1; a node that is not seen counts as 0. NaN for row -1."""
+    if row < 0:
+        return math.nan
+    total = 0.0
+    for node in range(node_scores.shape[1]):
+        total += node_scores[row, node]
+    return float(total / node_scores.shape[1])
+
+
+@inner
+def in_zone(x: float, y: float, zone: NDArray[np.float64], at: int) -> float:
+    """Return 1 for a point in a zone or on its border, 0 outside, NaN for a point that is not seen.
+
+    Args:
+        x: Of the point, px.
+        y: The same.
+        zone: Holds the zone from `at` on, as `zones.encoded` says.
+        at: See `zone`.
+    """
+    if math.isnan(x) or math.isnan(y):
+        return math.nan
+    n_corners = int(zone[at])
+    if n_corners == 0:
+        return 1.0 if distance(x, y, zone[at + 1], zone[at + 2]) <= zone[at + 3] else 0.0
+    inside = 0.0
+    for corner in range(n_corners):
+        one, other = at + 1 + 2 * corner, at + 1 + 2 * ((corner + 1) % n_corners)
+        x1, y1, x2, y2 = zone[one], zone[one + 1], zone[other], zone[other + 1]
+        on_line = (x2 - x1) * (y - y1) == (y2 - y1) * (x - x1)
+        if on_line and min(x1, x2) <= x <= max(x1, x2) and min(y1, y2) <= y <= max(y1, y2):
+            return 1.0
+        if (y1 > y) != (y2 > y) and x < (x2 - x1) * (y - y1) / (y2 - y1) + x1:
+            inside = 1.0 - inside  # a ray to the right crosses this side
+    return inside
+
+
+@inner
+def count_in_zone(
+    xy: NDArray[np.float32], first: int, stop: int, node: int, zone: NDArray[np.float64], at: int
+) -> float:
+    """Return of how many of the rows `first` to `stop` a node is in a zone; NaN where one's node is not seen."""
+    count = 0.0
+    for row in range(first, stop):
+        count += in_zone(float(xy[row, node, 0]), float(xy[row, node, 1]), zone, at)
+    return count
