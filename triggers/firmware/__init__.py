@@ -1,0 +1,1 @@
+"""The microcontroller's side of the serial protocol; see README.md beside this file."""
