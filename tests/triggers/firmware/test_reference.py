@@ -64,8 +64,8 @@ def arrival_us(at_us, data, zero_us):
 def reference(spec, lines, chip, zero_us):
     """Run the reference, each frame at the time at which the firmware says it carried it out.
 
-    Returns what it says, its edges, and when it was greeted: `Identity` does not tell when, so that is reckoned with the
-    time that the heartbeats took.
+    Returns what it says, its edges, and when it was greeted: `Identity` does not tell when, so that is reckoned
+    with the time that the heartbeats took.
     """
     acted_us = {(a.answered, a.id): a.device_us for a in chip.answers if isinstance(a, wire.Ack | wire.Refused)}
     reading_us = statistics.median(
