@@ -14,6 +14,7 @@ DRIVERS = {
     "simulated": "triggers.simulated:SimulatedTrigger",
     "zmq": "triggers.zmq:ZmqTrigger",
     "recording": "triggers.recording:RecordingTrigger",
+    "pulsepal": "triggers.pulsepal:PulsePalTrigger",
 }
 
 
