@@ -15,6 +15,7 @@ DRIVERS = {
     "zmq": "triggers.zmq:ZmqTrigger",
     "recording": "triggers.recording:RecordingTrigger",
     "pulsepal": "triggers.pulsepal:PulsePalTrigger",
+    "osc": "triggers.osc:OscTrigger",
 }
 
 
