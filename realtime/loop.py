@@ -123,7 +123,7 @@ def process(parts: Parts, frame: Frame, index: int, grabbed_ns: int) -> Processe
     decisions = tuple([rule.evaluate(tracks, frame.frame_id, frame.timestamp_ns) for rule in parts.rules])
     evaluated_ns = monotonic_ns()
     decided_ns = parts.clock.now_ns()
-    action = parts.stimulator.act(decisions, frame.frame_id, frame.available_ns, decided_ns)
+    action = parts.stimulator.act(decisions, tracks, frame.frame_id, frame.timestamp_ns, frame.available_ns, decided_ns)
     fired_ns = monotonic_ns()
     stage_ns = (
         grabbed_ns - frame.available_ns,

@@ -13,12 +13,15 @@ import models.registry
 import triggers.registry
 from camera_drivers.base import Camera
 from models.base import PoseModel
-from realtime.recording import RecordingOptions
+from realtime.recording import LogReadError, RecordingOptions
+from realtime.recording.records import IntentRecord
+from realtime.recording.stimuli import recorded_stimulus
 from realtime.rules import RoleSpec, RuleSpec, ZoneSpec
 from realtime.rules.errors import suggestion
-from realtime.stimulus import LimitSpec, StimulusSpec, impossible_stimuli
+from realtime.stimulus import LimitSpec, StimulusSpec, YokeSpec, impossible_stimuli
 from realtime.tracking import EnrolmentOptions, TrackerOptions
 from triggers.base import Trigger
+from triggers.pulse import Pulse
 
 ZOO_PREFIX = "zoo:"
 
@@ -160,6 +163,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
             outputs[name] = choice
     if sections is not None:
         _check_references(sections, mistakes)
+        sections = sections.model_copy(update={"stimuli": _with_yoked_events(sections.stimuli, base, mistakes)})
     if mistakes.lines or sections is None or camera is None or model is None:
         raise RigError(mistakes.lines)
     return Rig(
@@ -289,7 +293,8 @@ def _check_references(sections: _RigFile, mistakes: _Mistakes) -> None:
             mistakes.add(where, f"no {kind} {name!r}{_hint(name, list(names))}")
 
     for name, stimulus in sections.stimuli.items():
-        known(f"$.stimuli.{name}.rule", "rule", stimulus.rule, sections.rules)
+        if stimulus.rule is not None:
+            known(f"$.stimuli.{name}.rule", "rule", stimulus.rule, sections.rules)
         for trigger in stimulus.triggers:
             known(f"$.stimuli.{name}.triggers", "trigger", trigger, sections.triggers)
     for trigger, channels in sections.limits.items():
@@ -299,6 +304,34 @@ def _check_references(sections: _RigFile, mistakes: _Mistakes) -> None:
                 mistakes.add(f"$.limits.{trigger}.{channel}", f"expected a channel number, got {channel!r}")
     for name, reason in impossible_stimuli(sections.stimuli, _limits(sections)).items():
         mistakes.add(f"$.stimuli.{name}", reason)
+
+
+def _with_yoked_events(stimuli: Mapping[str, StimulusSpec], base: Path, mistakes: _Mistakes) -> dict[str, StimulusSpec]:
+    """Return the stimuli, what their masters did filled in where it is not there yet."""
+    found = dict(stimuli)
+    for name, spec in stimuli.items():
+        if spec.yoked is None or spec.yoked.events is not None:
+            continue
+        try:
+            found[name] = spec.model_copy(update={"yoked": _yoked(name, spec, spec.yoked, base)})
+        except (OSError, LogReadError, LookupError, ValueError) as error:
+            mistakes.add(f"$.stimuli.{name}.yoked", str(error))
+    return found
+
+
+def _yoked(name: str, spec: StimulusSpec, yoke: YokeSpec, base: Path) -> YokeSpec:
+    session = (base / yoke.session).resolve()
+    recorded = recorded_stimulus(session, yoke.stimulus or name)
+    if recorded.sent is not None:
+        sent, ours = _in_words(recorded.sent), _in_words(spec.pulse())
+        if sent != ours:
+            raise ValueError(f"expected the pulse of the session {session}, {sent}, got {ours}")
+    return yoke.model_copy(update={"session": str(session), "events": recorded.events})
+
+
+def _in_words(pulse: Pulse | IntentRecord) -> str:
+    train = "" if pulse.train_hz is None else f", {pulse.train_hz!r} Hz of {pulse.width_us} us"
+    return f"{pulse.duration_us} us at {pulse.intensity!r}{train}"
 
 
 def _limits(sections: _RigFile) -> dict[tuple[str, int], LimitSpec]:

@@ -83,8 +83,8 @@ class IntentRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         stimulus: Name of the stimulus.
-        rule: Name of the rule that asked for it.
-        frame_id: The frame that decided.
+        rule: Name of the rule that asked for it; the empty string where no rule did.
+        frame_id: The frame that asked for it.
         decided_ns: Host monotonic clock, ns, when it was decided.
         channel: Output channel of the triggers.
         duration_us: Length of the pulse or train, µs.
@@ -94,6 +94,10 @@ class IntentRecord(msgspec.Struct, frozen=True, gc=False):
         outcome: What became of it, as the stimulator names it: fired, or why not.
         detail: For a person.
         commands: (trigger name, command id) of every command that was sent for it.
+        arm: `real` or `sham`; `real` in logs from before there were shams.
+        ordinal: How many of this stimulus had been asked for before; 0 in older logs, like the next two empty.
+        track_ids: The animals that the rule named.
+        identity_confidence: How sure it was who they are, one for each of `track_ids`.
     """
 
     stimulus: str
@@ -108,6 +112,10 @@ class IntentRecord(msgspec.Struct, frozen=True, gc=False):
     outcome: str
     detail: str
     commands: tuple[tuple[str, int], ...]
+    arm: str = "real"
+    ordinal: int = 0
+    track_ids: tuple[int, ...] = ()
+    identity_confidence: tuple[float, ...] = ()
 
 
 class ReceiptRecord(msgspec.Struct, frozen=True, gc=False):

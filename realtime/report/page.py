@@ -111,7 +111,7 @@ def _tiles(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _happened(data: SessionData, numbers: Mapping[str, Any]) -> str:
-    if not data.rules:
+    if not (data.rules or data.intents):
         return ""
     rows = [
         (
@@ -149,7 +149,7 @@ def _held_back(data: SessionData) -> str:
     """Return why stimuli were not sent, one row a reason, since one fault can hold back thousands."""
     told: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row, intent in data.intents:
-        if intent.outcome not in {"sent", "stopped"}:
+        if intent.outcome not in {"sent", "sham", "stopped"}:
             told.setdefault((intent.stimulus, intent.outcome), []).append((float(data.seconds[row]), intent.detail))
     if not told:
         return ""

@@ -26,11 +26,14 @@ ON_COLOR = PALETTE[0]
 _MAX_BARS = 3000
 _BAR = 24.0
 
-# Shape, fill and stroke of each outcome's mark: what was sent is filled, what was held back is hollow.
+# Shape, fill and stroke of each outcome's mark: what was sent is filled, what was not is hollow.
 OUTCOMES = {
     "sent": ("M0 6L5 -5L-5 -5Z", PALETTE[2], PALETTE[2]),
+    "sham": ("M0 6L5 -5L-5 -5Z", "#ffffff", PALETTE[2]),
     "late": ("M0 6L5 -5L-5 -5Z", "#ffffff", PALETTE[4]),
     "limited": ("M0 6L5 -5L-5 -5Z", "#ffffff", PALETTE[6]),
+    "outranked": ("M0 6L5 -5L-5 -5Z", "#ffffff", MUTED),
+    "cancelled": ("M-4 -4H4V4H-4Z", "#ffffff", MUTED),
     "undelivered": ("M0 6L5 -5L-5 -5Z", "#ffffff", ALARM),
     "disarmed": ("M-5 -5L5 5M5 -5L-5 5", "none", MUTED),
     "failed": ("M-5 -5L5 5M5 -5L-5 5", "none", ALARM),
@@ -52,13 +55,8 @@ def timeline(data: SessionData) -> str:
         parts += _bars(drawable(data, name, State.UNKNOWN, x), x, y, "url(#unknown)", f"{name} unknown")
         parts += _bars(drawable(data, name, State.ON, x), x, y, ON_COLOR, f"{name} on")
         y += _BAR + 6
-        for stimulus, intents in _stimuli_of(data, name).items():
-            parts.append(text(LEFT - 12, y + 13, stimulus, "small", anchor="end"))
-            parts += _marks(data, intents, x, y + 9)
-            sent = sum(intent.outcome == "sent" for _, intent in intents)
-            parts.append(text(RIGHT + 12, y + 13, f"{sent:,} sent", "small"))
-            y += 22
-        y += 12
+        y = _stimuli(data, name, x, y, parts) + 12
+    y = _stimuli(data, "", x, y, parts)
     parts += _faults(data, x, y)
     # Behind everything: a line across a bar would look like its end.
     grid = [line(x.at(tick), 2.0, x.at(tick), y) for tick, _ in time_ticks(x)[0]]
@@ -84,6 +82,17 @@ def legend(data: SessionData) -> str:
     return '<p class="legend">' + "".join(f"<span>{swatch}</span>" for swatch in swatches) + "</p>"
 
 
+def _stimuli(data: SessionData, rule: str, x: Scale, y: float, parts: list[str]) -> float:
+    """Draw the stimuli of a rule, or with no name those that no rule asks for, from `y` down; return where they end."""
+    for stimulus, intents in _stimuli_of(data, rule).items():
+        parts.append(text(LEFT - 12, y + 13, stimulus, "small", anchor="end"))
+        parts += _marks(data, intents, x, y + 9)
+        sent = sum(intent.outcome == "sent" for _, intent in intents)
+        parts.append(text(RIGHT + 12, y + 13, f"{sent:,} sent", "small"))
+        y += 22
+    return y
+
+
 def _faults(data: SessionData, x: Scale, y: float) -> list[str]:
     """Return a line down the timeline for every fault; only the first is told, since one often brings others."""
     faults = [(x.at(float(data.seconds[row])), event) for row, event in data.events if event.kind == "fault"]
@@ -98,7 +107,7 @@ def _faults(data: SessionData, x: Scale, y: float) -> list[str]:
 def _stimuli_of(data: SessionData, rule: str) -> dict[str, list[tuple[int, IntentRecord]]]:
     named = data.description.get("rig", {}).get("stimuli", {})
     found: dict[str, list[tuple[int, IntentRecord]]] = {
-        name: [] for name, stimulus in named.items() if stimulus.get("rule") == rule
+        name: [] for name, stimulus in named.items() if stimulus.get("rule", "") == rule
     }
     for row, intent in data.intents:
         if intent.rule == rule:

@@ -1,11 +1,14 @@
-"""From a rule's edge to a command on a wire: limits, deadlines, arming, receipts."""
+"""From a decision or a timetable to a command on a wire: arms, delays, limits, deadlines, arming, receipts."""
 
+from realtime.stimulus.action import Action, Intent, Receipt
 from realtime.stimulus.interlock import Interlock, LimitSpec
 from realtime.stimulus.replayed import ReplayedTrigger, replayed_triggers
-from realtime.stimulus.stimulator import Action, Intent, Receipt, Stimulator, StimulusSpec, impossible_stimuli
+from realtime.stimulus.spec import BlockSpec, StimulusSpec, YokeSpec
+from realtime.stimulus.stimulator import Stimulator, impossible_stimuli
 
 __all__ = [
     "Action",
+    "BlockSpec",
     "Intent",
     "Interlock",
     "LimitSpec",
@@ -13,6 +16,7 @@ __all__ = [
     "ReplayedTrigger",
     "Stimulator",
     "StimulusSpec",
+    "YokeSpec",
     "impossible_stimuli",
     "replayed_triggers",
 ]

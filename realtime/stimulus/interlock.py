@@ -1,4 +1,4 @@
-"""The interlock: how long, how densely and how much an output may be on.
+"""The interlock: how long, how densely, how often and how much an output may be on.
 
 What counts is the time that an output was asked to be high, on the host's clock, exactly: a train counts its pulses and
 not its gaps. A command that arrives while the channel is still on replaces what is running: the rest of the old pulse
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from triggers.pulse import Pulse
 
+_MINUTE_NS = 60_000_000_000
+
 
 class LimitSpec(BaseModel):
     """Limits of one channel of one trigger; the defaults hold for every channel without limits of its own.
@@ -26,6 +28,7 @@ class LimitSpec(BaseModel):
         max_duty: Largest share of any `duty_window_s` that the output is high, 0–1.
         duty_window_s: Length of the sliding window, s.
         max_dose_s: Time high in the whole session, s.
+        max_per_minute: Commands in any 60 s, each repetition of a stimulus too; None for any number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -34,6 +37,7 @@ class LimitSpec(BaseModel):
     max_duty: float = Field(default=0.5, gt=0, le=1)
     duty_window_s: float = Field(default=10.0, gt=0, le=60)
     max_dose_s: float = Field(default=300.0, gt=0)
+    max_per_minute: int | None = Field(default=None, ge=1, le=100_000)
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class _Channel:
         recent: Outputs that a duty window can still reach, oldest first; they never overlap.
         stretch_start_ns: When the output of the last command, or of those that it replaced without a break, began.
         dose_ns: Time high in the session, the rest of what is running included.
+        starts_ns: When the last commands came, no more of them than a minute may have.
     """
 
     limits: LimitSpec
@@ -75,6 +80,10 @@ class _Channel:
     recent: deque[_Output] = field(default_factory=deque)
     stretch_start_ns: int = 0
     dose_ns: float = 0.0
+    starts_ns: deque[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.starts_ns = deque(maxlen=self.limits.max_per_minute or 0)
 
     def forget_before(self, time_ns: int) -> None:
         while self.recent and self.recent[0].end_ns <= time_ns:
@@ -123,6 +132,9 @@ class Interlock:
         """
         channel = self._channel(trigger, pulse.channel)
         limits, window_ns = channel.limits, channel.window_ns
+        most = limits.max_per_minute
+        if most is not None and len(channel.starts_ns) == most and now_ns - channel.starts_ns[0] < _MINUTE_NS:
+            return f"one more than {most} within a minute"
         on_ns = now_ns - channel.stretch_start_at(now_ns) + pulse.duration_us * 1000
         if on_ns > _at_most(limits.max_on_s * 1e9):
             return f"on for {on_ns / 1e9:.6g} s exceeds {limits.max_on_s:g} s"
@@ -143,6 +155,7 @@ class Interlock:
         channel.forget_before(now_ns - channel.window_ns)
         channel.recent.append(_output(pulse, now_ns))
         channel.dose_ns += pulse.on_time_us * 1000
+        channel.starts_ns.append(now_ns)
 
     def stopped(self, trigger: str, channel: int, now_ns: int) -> None:
         """Account for a channel that was switched off now: the rest of what was running does not count."""

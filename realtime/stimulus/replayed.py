@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from realtime.stimulus.stimulator import STOP_ID, Action
+from realtime.stimulus.action import STOP_ID, Action
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError
 from triggers.pulse import Pulse

@@ -1,157 +1,81 @@
-"""The stimulator: turns a rule's edges into commands, or says why it did not."""
+"""The stimulator: when which stimulus is asked for, by the rules, by the clock or by a timetable."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from realtime.decision import Decision, Edge
+from realtime.decision import Decision, Edge, State
+from realtime.stimulus.action import Action, Intent, Receipt
+from realtime.stimulus.controls import Arms
 from realtime.stimulus.interlock import Interlock, LimitSpec
+from realtime.stimulus.outputs import Moment, Outputs, Request, Stimulus
+from realtime.stimulus.spec import StimulusSpec
+from realtime.stimulus.timetable import Timetable, timetable
+from realtime.tracks import Tracks
 from triggers.base import Trigger, TriggerEvent
-from triggers.errors import TriggerError
-from triggers.pulse import Pulse
-
-Outcome = Literal["sent", "late", "limited", "disarmed", "failed", "undelivered", "stopped"]
-
-# Stands for a command id where `Trigger.stop` was called: a stop has none.
-STOP_ID = 0
-
-
-class StimulusSpec(BaseModel):
-    """What goes out when a rule's state rises.
-
-    Attributes:
-        rule: The rule.
-        triggers: Every one of them is sent the pulse.
-        channel: Output of each trigger, 0–15.
-        duration_ms: From the first rising edge to the end, ms.
-        intensity: 0–1, the share of the channel's full power.
-        train_hz: Pulses a second, or None for one unbroken pulse.
-        width_ms: Width of each pulse of a train, ms; None without `train_hz`.
-        stop_on_release: Switch the channel off when the rule's state falls, if this stimulus is still running.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    rule: str
-    triggers: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]  # TOML knows lists only
-    channel: int
-    duration_ms: float = Field(gt=0)
-    intensity: float = 1.0
-    train_hz: float | None = None
-    width_ms: float | None = None
-    stop_on_release: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(set(self.triggers)) != len(self.triggers):
-            raise ValueError(f"expected every trigger once, got {', '.join(self.triggers)}")
-        if (self.train_hz is None) != (self.width_ms is None):
-            raise ValueError("expected train_hz and width_ms together or neither, got only one of them")
-        self.pulse()
-        return self
-
-    def pulse(self) -> Pulse:
-        """Return what is sent.
-
-        Raises:
-            ValueError: A value is out of the range of a pulse.
-        """
-        width_us = None if self.width_ms is None else round(self.width_ms * 1000)
-        return Pulse(self.channel, round(self.duration_ms * 1000), self.intensity, self.train_hz, width_us)
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A stimulus that a rule asked for, and what came of it.
-
-    Attributes:
-        stimulus: Name of the stimulus.
-        rule: The rule whose edge asked for it.
-        frame_id: The frame of the edge.
-        decided_ns: Host monotonic clock, ns, by which deadline and limits were judged.
-        channel, duration_us, intensity, train_hz, width_us: As in `Pulse`.
-        outcome: `sent`; or not sent: `late` (the pose was older than the deadline), `limited` (the interlock refused),
-            `disarmed`, `failed` (a trigger failed; everything is off and disarmed), `undelivered` (at least one
-            trigger had nobody to hand the command to); or `stopped` (switched off on release).
-        detail: Why, with the numbers; empty where there is nothing to say.
-        commands: (trigger, command id) in the order in which they were tried; the id is 0 for a stop. After `failed`
-            the last one is the trigger that failed, and those after it were not tried.
-    """
-
-    stimulus: str
-    rule: str
-    frame_id: int
-    decided_ns: int
-    channel: int
-    duration_us: int
-    intensity: float
-    train_hz: float | None
-    width_us: int | None
-    outcome: Outcome
-    detail: str
-    commands: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A command as its trigger reported it; the fields are those of `FireReceipt`."""
-
-    trigger: str
-    command_id: int
-    sent_ns: int
-    acked_ns: int | None
-    delivered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What was done about one frame.
-
-    Attributes:
-        intents: One for each stimulus that was asked for or stopped.
-        receipts: One for each command that was sent.
-        events: (trigger, event) that were polled since the frame before.
-    """
-
-    intents: tuple[Intent, ...] = ()
-    receipts: tuple[Receipt, ...] = ()
-    events: tuple[tuple[str, TriggerEvent], ...] = ()
-
 
 _NOTHING = Action()
-_CLOSED = "closed"
+
+
+class _Asked:
+    """Numbers the requests for one stimulus, and gives each its arm."""
+
+    def __init__(self, stimulus: Stimulus) -> None:
+        self.stimulus = stimulus
+        self._arms = Arms(stimulus.name, stimulus.spec)
+        self._n = 0
+
+    def request(self, frame_id: int, decision: Decision | None = None, tracks: Tracks | None = None) -> Request:
+        ordinal, self._n = self._n, self._n + 1
+        animals = _animals(decision, tracks)
+        return Request(self.stimulus, frame_id, self._arms.of(ordinal), ordinal, *animals)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stimulus:
-    name: str
-    spec: StimulusSpec
-    pulse: Pulse
+class _Waiting:
+    """A stimulus whose delay is not over."""
+
+    request: Request
+    due_ns: int
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A stimulus that is repeated as long as its rule is on.
+
+    Attributes:
+        request: The latest repetition.
+        ends_ns: When that ends, or, before the first one, when it was asked for; host clock, ns.
+        told: Why it could not be sent lately, so that a reason is recorded once and not frame by frame.
+    """
+
+    request: Request
+    ends_ns: int
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
-    """The frame that is being acted on."""
+class _Step:
+    """Something to be done in this frame."""
 
-    frame_id: int
-    available_ns: int
-    now_ns: int
+    kind: Literal["start", "repeat", "stop", "cancel"]
+    stimulus: Stimulus
+    request: Request | None = None
+    overdue_ns: int = 0
 
 
 class Stimulator:
-    """Sends what the rules ask for, within deadline and limits, and nothing once it is disarmed.
+    """Asks for stimuli as the rig says, in order of priority; the outputs send them or say why not.
 
-    It never re-arms: after a fault a person has to look. What it decides depends on its arguments and on what the
-    triggers reported only, so that a replay with the recorded reports decides the same.
+    What it decides depends on its arguments and on what the triggers reported only, so that a replay with the recorded
+    reports decides the same.
 
     Args:
         stimuli: By name.
         triggers: By name, open.
         limits: By trigger and channel; a channel without limits has the default ones.
-        deadline_ns: A frame that has been available for longer does not fire any more.
+        deadline_ns: A frame that has been available for longer, or that came longer after something was due, does not
+            fire any more.
 
     Raises:
         ValueError: A stimulus exceeds its limits all by itself; the message lists every one.
@@ -167,150 +91,192 @@ class Stimulator:
         impossible = impossible_stimuli(stimuli, limits)
         if impossible:
             raise ValueError("\n".join(f"stimuli.{name}: {why}" for name, why in impossible.items()))
-        self._by_rule: dict[str, list[_Stimulus]] = {}
+        self._by_rule: dict[str, list[_Asked]] = {}
+        self._timed: list[tuple[_Asked, Timetable]] = []
         for name, spec in stimuli.items():
-            self._by_rule.setdefault(spec.rule, []).append(_Stimulus(name, spec, spec.pulse()))
-        self._triggers = dict(triggers)
-        self._interlock = Interlock(limits)
-        self._deadline_ns = deadline_ns
-        self._next_id = 1
+            asked, table = _Asked(Stimulus(name, spec, spec.pulse())), timetable(name, spec)
+            if table is not None:
+                self._timed.append((asked, table))
+            elif spec.rule is not None:
+                self._by_rule.setdefault(spec.rule, []).append(asked)
+        self._outputs = Outputs(triggers, limits, deadline_ns)
+        self._waiting: list[_Waiting] = []
+        self._entries: dict[str, _Entry] = {}
         self._events: tuple[tuple[str, TriggerEvent], ...] = ()
-        self._disarm_reason = ""
-        self._last_on: dict[tuple[str, int], str] = {}  # whose pulse was the last on a channel
+        self._first_timestamp_ns: int | None = None
+        self._last_now_ns: int | None = None
 
     @property
     def armed(self) -> bool:
         """True as long as stimuli are sent."""
-        return not self._disarm_reason
+        return self._outputs.armed
 
     @property
     def fault(self) -> str:
         """Why it was disarmed before it was closed; the empty string if it was not."""
-        return "" if self._disarm_reason == _CLOSED else self._disarm_reason
+        return self._outputs.fault
 
     def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
         """Collect what the triggers reported and keep it for the next `act`; a fault disarms."""
-        polled: list[tuple[str, TriggerEvent]] = []
-        for name, trigger in self._triggers.items():
-            for event in trigger.poll():
-                polled.append((name, event))
-                if event.kind == "fault":
-                    self.disarm(f"{name}: {event.detail}")
+        polled = self._outputs.poll()
         if polled:
-            self._events += tuple(polled)
-        return tuple(polled)
+            self._events += polled
+        return polled
 
     def act(
         self,
         decisions: tuple[Decision, ...],
+        tracks: Tracks,
         frame_id: int,
+        timestamp_ns: int,
         available_ns: int,
         now_ns: int,
     ) -> Action:
-        """Send, refuse or stop what the edges among `decisions` ask for.
+        """Send, refuse or stop what the decisions and the time ask for.
 
-        Deadline and limits are judged in the time of the host, in which the animal is stimulated, not in the frame's.
+        Deadline, delays and limits are judged in the time of the host, in which the animal is stimulated; timetables in
+        the frames' time, which is the same in every replay.
 
         Args:
             decisions: What the rules said of the frame.
+            tracks: The frame's tracks.
             frame_id: The frame.
+            timestamp_ns: The frame's `timestamp_ns`, not before that of the frame before.
             available_ns: The frame's `available_ns`.
             now_ns: Host monotonic clock, ns.
 
         Returns:
             What was done, with the events that `poll` collected since the last call.
         """
-        intents: list[Intent] = []
-        receipts: list[Receipt] = []
-        for decision in decisions:
-            if decision.edge:
-                moment = _Moment(frame_id, available_ns, now_ns)
-                for stimulus in self._by_rule.get(decision.rule, ()):
-                    if decision.edge is Edge.RISING:
-                        intents.append(self._start(stimulus, moment, receipts))
-                    elif stimulus.spec.stop_on_release:
-                        intents.extend(self._release(stimulus, moment))
-        if not (intents or self._events):
+        if self._first_timestamp_ns is None:
+            self._first_timestamp_ns = timestamp_ns
+        moment = Moment(frame_id, available_ns, now_ns)
+        steps = self._from_rules(decisions, tracks, moment) if self._by_rule else []
+        if self._waiting:
+            steps += self._from_delays(moment)
+        if self._entries:
+            steps += self._from_entries(decisions, tracks, moment)
+        if self._timed:
+            steps += self._from_timetables(frame_id, timestamp_ns - self._first_timestamp_ns)
+        self._last_now_ns = now_ns
+        if not (steps or self._events):
             return _NOTHING
+        receipts: list[Receipt] = []
+        intents = self._carry_out(steps, moment, receipts)
         events, self._events = self._events, ()
         return Action(tuple(intents), tuple(receipts), events)
 
     def disarm(self, reason: str) -> None:
         """Switch every output off; nothing is sent any more. The first reason is kept."""
-        # Before the outputs, so that nothing fires again even if switching them off should fail.
-        self._disarm_reason = self._disarm_reason or reason
-        self.all_off()
+        self._outputs.disarm(reason)
 
     def all_off(self) -> None:
         """Switch every output of every trigger off, of each one even if another one raises."""
-        with ExitStack() as stack:
-            for trigger in reversed(self._triggers.values()):
-                stack.callback(trigger.all_off)
+        self._outputs.all_off()
 
     def close(self) -> None:
         """Switch everything off for good and close every trigger, each one even if another one raises."""
-        with ExitStack() as stack:
-            for trigger in reversed(self._triggers.values()):
-                stack.callback(trigger.close)
-            self.disarm(_CLOSED)
+        self._outputs.close()
 
-    def _start(self, stimulus: _Stimulus, moment: _Moment, receipts: list[Receipt]) -> Intent:
-        outcome, detail = self._refusal(stimulus, moment)
-        if outcome is not None:
-            return _intent(stimulus, moment, outcome, detail, ())
-        return self._fire(stimulus, moment, receipts)
+    def _from_rules(self, decisions: tuple[Decision, ...], tracks: Tracks, moment: Moment) -> list[_Step]:
+        steps: list[_Step] = []
+        for decision in decisions:
+            if decision.edge:
+                for asked in self._by_rule.get(decision.rule, ()):
+                    if decision.edge is Edge.RISING:
+                        steps += self._rising(asked, asked.request(moment.frame_id, decision, tracks), moment)
+                    else:
+                        steps += self._falling(asked.stimulus)
+        return steps
 
-    def _refusal(self, stimulus: _Stimulus, moment: _Moment) -> tuple[Outcome | None, str]:
-        """Return why nothing may be sent; one trigger at its limit is enough, so that they never act apart."""
-        if self._disarm_reason:
-            return "disarmed", self._disarm_reason
-        age_ns = moment.now_ns - moment.available_ns
-        if age_ns > self._deadline_ns:
-            return "late", f"{age_ns / 1e6:.3f} ms after the frame exceeds {self._deadline_ns / 1e6:g} ms"
-        for name in stimulus.spec.triggers:
-            reason = self._interlock.allow(name, stimulus.pulse, moment.now_ns)
-            if reason:
-                return "limited", f"{name} channel {stimulus.pulse.channel}: {reason}"
-        return None, ""
+    def _rising(self, asked: _Asked, request: Request, moment: Moment) -> list[_Step]:
+        spec = asked.stimulus.spec
+        if spec.delay_ms and not self._outputs.is_late(moment):
+            self._waiting.append(_Waiting(request, moment.available_ns + round(spec.delay_ms * 1e6)))
+        elif spec.while_on and not spec.delay_ms:
+            self._entries[asked.stimulus.name] = _Entry(request, moment.now_ns)
+        else:
+            return [_Step("start", asked.stimulus, request)]
+        return []
 
-    def _fire(self, stimulus: _Stimulus, moment: _Moment, receipts: list[Receipt]) -> Intent:
-        pulse = stimulus.pulse
-        commands: list[tuple[str, int]] = []
-        undelivered: list[str] = []
-        for name in stimulus.spec.triggers:
-            command_id, self._next_id = self._next_id, self._next_id + 1
-            commands.append((name, command_id))
-            try:
-                receipt = self._triggers[name].fire(pulse, command_id, moment.available_ns + self._deadline_ns)
-            except TriggerError as error:
-                self.disarm(f"{name}: {error}")
-                return _intent(stimulus, moment, "failed", str(error), tuple(commands))
-            receipts.append(Receipt(name, command_id, receipt.sent_ns, receipt.acked_ns, receipt.delivered))
-            if receipt.delivered:
-                self._interlock.commit(name, pulse, moment.now_ns)
-                self._last_on[name, pulse.channel] = stimulus.name
+    def _falling(self, stimulus: Stimulus) -> list[_Step]:
+        spec = stimulus.spec
+        steps: list[_Step] = []
+        self._entries.pop(stimulus.name, None)
+        if spec.stop_on_release or spec.while_on:
+            cancelled = [waiting.request for waiting in self._waiting if waiting.request.stimulus is stimulus]
+            self._waiting = [waiting for waiting in self._waiting if waiting.request.stimulus is not stimulus]
+            steps += [_Step("cancel", stimulus, request) for request in cancelled]
+        if spec.stop_on_release:
+            steps.append(_Step("stop", stimulus))
+        return steps
+
+    def _from_delays(self, moment: Moment) -> list[_Step]:
+        """Return what has waited long enough; once disarmed, everything that waits, to be recorded."""
+        steps: list[_Step] = []
+        still: list[_Waiting] = []
+        for waiting in self._waiting:
+            stimulus = waiting.request.stimulus
+            if self._outputs.armed and moment.now_ns < waiting.due_ns:
+                still.append(waiting)
+            elif stimulus.spec.while_on:
+                self._entries[stimulus.name] = _Entry(waiting.request, moment.now_ns)
             else:
-                undelivered.append(name)
-        if undelivered:
-            detail = f"not delivered by {', '.join(undelivered)}"
-            return _intent(stimulus, moment, "undelivered", detail, tuple(commands))
-        return _intent(stimulus, moment, "sent", "", tuple(commands))
+                overdue_ns = moment.available_ns - waiting.due_ns
+                steps.append(_Step("start", stimulus, waiting.request, overdue_ns))
+        self._waiting = still
+        return steps
 
-    def _release(self, stimulus: _Stimulus, moment: _Moment) -> tuple[Intent, ...]:
-        channel = stimulus.pulse.channel
-        commands: list[tuple[str, int]] = []
-        for name in stimulus.spec.triggers:
-            ours = self._last_on.get((name, channel)) == stimulus.name
-            if self._disarm_reason or not (ours and self._interlock.running(name, channel, moment.now_ns)):
-                continue
-            commands.append((name, STOP_ID))
-            try:
-                self._triggers[name].stop(channel)
-            except TriggerError as error:
-                self.disarm(f"{name}: {error}")
-                return (_intent(stimulus, moment, "failed", str(error), tuple(commands)),)
-            self._interlock.stopped(name, channel, moment.now_ns)
-        return (_intent(stimulus, moment, "stopped", "", tuple(commands)),) if commands else ()
+    def _from_entries(self, decisions: tuple[Decision, ...], tracks: Tracks, moment: Moment) -> list[_Step]:
+        # The frame after the next must find it running still, should the next one be as late as this one was.
+        lead_ns = 0 if self._last_now_ns is None else 2 * (moment.now_ns - self._last_now_ns)
+        on = {decision.rule: decision for decision in decisions if decision.state is State.ON}
+        steps: list[_Step] = []
+        for entry in self._entries.values():
+            last = entry.request
+            decision = on.get(last.stimulus.spec.rule or "")
+            if decision is not None and entry.ends_ns - moment.now_ns <= lead_ns:
+                animals = _animals(decision, tracks)
+                entry.request = Request(last.stimulus, moment.frame_id, last.arm, last.ordinal, *animals)
+                steps.append(_Step("repeat", last.stimulus, entry.request))
+        return steps
+
+    def _from_timetables(self, frame_id: int, elapsed_ns: int) -> list[_Step]:
+        steps: list[_Step] = []
+        for asked, table in self._timed:
+            for event in table.due(elapsed_ns):
+                if event.kind == "start":
+                    overdue_ns = elapsed_ns - event.time_ns
+                    steps.append(_Step("start", asked.stimulus, asked.request(frame_id), overdue_ns))
+                else:
+                    steps.append(_Step("stop", asked.stimulus))
+        return steps
+
+    def _carry_out(self, steps: list[_Step], moment: Moment, receipts: list[Receipt]) -> list[Intent]:
+        """Do everything in order of priority; what belongs to one stimulus stays in the order in which it came."""
+        intents: list[Intent] = []
+        for step in sorted(steps, key=lambda step: -step.stimulus.spec.priority):
+            if step.request is None:
+                intents += self._outputs.stop(step.stimulus, moment)
+            elif step.kind == "cancel":
+                intents.append(step.request.intent(moment, "cancelled", "the rule fell before the delay was over"))
+            else:
+                intent = self._outputs.start(step.request, moment, step.overdue_ns, receipts)
+                if step.kind == "start" or self._repeated(step.stimulus, intent):
+                    intents.append(intent)
+        return intents
+
+    def _repeated(self, stimulus: Stimulus, intent: Intent) -> bool:
+        """Note what came of a repetition; return whether it is to be recorded."""
+        entry = self._entries[stimulus.name]
+        if intent.outcome in {"late", "outranked"}:  # it is tried again with the next frame
+            told, entry.told = entry.told, intent.outcome
+            return told != intent.outcome
+        if intent.outcome in {"sent", "sham", "undelivered"}:
+            entry.ends_ns, entry.told = intent.decided_ns + intent.duration_us * 1000, ""
+        else:  # until the rule rises again: a limit that is met would otherwise let light through bit by bit
+            del self._entries[stimulus.name]
+        return True
 
 
 def impossible_stimuli(
@@ -329,21 +295,9 @@ def impossible_stimuli(
     return found
 
 
-def _intent(
-    stimulus: _Stimulus, moment: _Moment, outcome: Outcome, detail: str, commands: tuple[tuple[str, int], ...]
-) -> Intent:
-    pulse = stimulus.pulse
-    return Intent(
-        stimulus.name,
-        stimulus.spec.rule,
-        moment.frame_id,
-        moment.now_ns,
-        pulse.channel,
-        pulse.duration_us,
-        pulse.intensity,
-        pulse.train_hz,
-        pulse.width_us,
-        outcome,
-        detail,
-        commands,
-    )
+def _animals(decision: Decision | None, tracks: Tracks | None) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the animals that a rule named, and how sure it is who they are; 0 for one without a track."""
+    if decision is None or tracks is None:
+        return (), ()
+    confidence = dict(zip(tracks.track_ids.tolist(), tracks.identity_confidence.tolist(), strict=True))
+    return decision.track_ids, tuple([confidence.get(track_id, 0.0) for track_id in decision.track_ids])

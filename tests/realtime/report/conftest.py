@@ -179,7 +179,7 @@ class Session:
         decided_ns = available_ns + sum(stage_ns[:4])
         self.trigger.now_ns = decided_ns
         self.stimulator.poll()
-        action = self.stimulator.act(decisions, index, available_ns, decided_ns)
+        action = self.stimulator.act(decisions, tracks, index, available_ns, available_ns, decided_ns)
         self.append(frame_record(index, available_ns, decided_ns, stage_ns, tracks, decisions, action))
 
     def append(self, record: FrameRecord | NoteRecord | EndRecord) -> None:

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,12 +10,23 @@ from pydantic import BaseModel
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, LimitSpec, ReplayedTrigger, Stimulator, StimulusSpec, replayed_triggers
+from realtime.tracks import Tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError
 from triggers.pulse import Pulse
 
 MS = 1_000_000
 PULSE = Pulse(0, 1000)
+NOBODY = Tracks(
+    np.zeros(0, np.int32),
+    np.zeros((0, 1, 2), np.float32),
+    np.zeros((0, 1), np.float32),
+    np.zeros(0, np.float32),
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.int32),
+)
 
 
 def test_recorded_commands_answer_as_they_did_and_new_ones_perfectly() -> None:
@@ -78,7 +90,21 @@ class ScriptedTrigger(Trigger):
         pass
 
 
+BOUND = {"duration_ms": 30.0, "channel": 0}
 STIMULI = {
+    # Everything that a rig can say, at once and on the same channels.
+    "burst": StimulusSpec(
+        rule="far", triggers=("laser",), while_on=True, stop_on_release=True, priority=2, delay_ms=35.0, **BOUND
+    ),
+    "steady": StimulusSpec(
+        rule="near", triggers=("led",), while_on=True, seed=3, blocks={"size": 4, "real": 2}, priority=1, **BOUND
+    ),
+    "matched": StimulusSpec(triggers=("led",), random_interval_s=[0.1, 0.3], seed=5, probability=0.5, **BOUND),
+    "master": StimulusSpec(
+        triggers=("laser",),
+        yoked={"session": "a", "events": [["start", 90 * MS, 5 * MS], ["stop", 130 * MS, 5 * MS]]},
+        **BOUND,
+    ),
     "light": StimulusSpec(
         rule="near", triggers=("laser", "led"), channel=0, duration_ms=80, train_hz=50, width_ms=5, stop_on_release=True
     ),
@@ -100,10 +126,10 @@ def run(triggers: dict[str, Trigger], frames: list[tuple[Edge, Edge, int, int]])
         now_ns += gap_ms * MS
         stimulator.poll()
         decisions = tuple(
-            Decision(rule, frame_id, now_ns, State.ON, edge, (), (), ())
+            Decision(rule, frame_id, now_ns, State.OFF if edge is Edge.FALLING else State.ON, edge, (4,), (), ())
             for rule, edge in (("near", near), ("far", far))
         )
-        actions.append(stimulator.act(decisions, frame_id, now_ns - age_ms * MS, now_ns))
+        actions.append(stimulator.act(decisions, NOBODY, frame_id, now_ns, now_ns - age_ms * MS, now_ns))
     return actions
 
 

@@ -3,17 +3,29 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, Intent, LimitSpec, Receipt, Stimulator, StimulusSpec, impossible_stimuli
+from realtime.tracks import Tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerTimeoutError
 from triggers.pulse import Pulse
 
 MS = 1_000_000
 DEADLINE_NS = 20 * MS
+TRACKS = Tracks(
+    np.array([3, 8], np.int32),
+    np.zeros((2, 1, 2), np.float32),
+    np.ones((2, 1), np.float32),
+    np.array([0.5, 0.75], np.float32),
+    np.zeros(2, np.int64),
+    np.zeros(2, np.int32),
+    np.zeros(2, np.int32),
+    np.zeros(2, np.int32),
+)
 
 
 class FakeTrigger(Trigger):
@@ -85,7 +97,8 @@ def decision(edge: Edge, rule: str = "near", frame_id: int = 5) -> Decision:
 def act(stimulator: Stimulator, *edges: Edge | Decision, at_ms: float = 0.0, age_ms: float = 1.0) -> Action:
     decisions = tuple(edge if isinstance(edge, Decision) else decision(edge) for edge in edges)
     now_ns = round(at_ms * MS)
-    return stimulator.act(decisions, 5, now_ns - round(age_ms * MS), now_ns)
+    available_ns = now_ns - round(age_ms * MS)
+    return stimulator.act(decisions, TRACKS, 5, available_ns, available_ns, now_ns)
 
 
 def outcomes(action: Action) -> list[str]:
@@ -102,6 +115,17 @@ def test_a_rising_edge_sends_the_pulse() -> None:
         intents=(Intent("light", "near", 5, 100 * MS, 0, 200_000, 0.5, 20.0, 10_000, "sent", "", (("laser", 1),)),),
         receipts=(Receipt("laser", 1, 7, None, True),),
     )
+
+
+def test_a_stimulus_knows_how_sure_it_was_who_the_animals_are() -> None:
+    stimulator = build([FakeTrigger()], light=spec())
+    pair = Decision("near", 5, 0, State.ON, Edge.RISING, (8, 3), (), ())
+    gone = Decision("near", 5, 0, State.ON, Edge.RISING, (9,), (), ())
+    intents = [act(stimulator, decision).intents[0] for decision in (pair, gone)]
+    assert [(intent.track_ids, intent.identity_confidence) for intent in intents] == [
+        ((8, 3), (0.75, 0.5)),
+        ((9,), (0,)),
+    ]
 
 
 @pytest.mark.parametrize("edge", [Edge.NONE, Edge.FALLING])

@@ -1,0 +1,247 @@
+"""Outputs: the triggers behind every guard; nothing goes out but what is armed, in time, allowed and not outranked."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from realtime.stimulus.action import STOP_ID, Intent, Outcome, Receipt
+from realtime.stimulus.controls import Arm
+from realtime.stimulus.interlock import Interlock, LimitSpec
+from realtime.stimulus.spec import StimulusSpec
+from triggers.base import Trigger, TriggerEvent
+from triggers.errors import TriggerError
+from triggers.pulse import Pulse
+
+_CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulus:
+    """A stimulus of the rig, its pulse made once."""
+
+    name: str
+    spec: StimulusSpec
+    pulse: Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The frame that is being acted on.
+
+    Attributes:
+        frame_id: The frame.
+        available_ns: Its `available_ns`.
+        now_ns: Host monotonic clock, ns, by which everything is judged.
+    """
+
+    frame_id: int
+    available_ns: int
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One stimulus that was asked for; the fields are those of `Intent`."""
+
+    stimulus: Stimulus
+    frame_id: int
+    arm: Arm
+    ordinal: int
+    track_ids: tuple[int, ...] = ()
+    identity_confidence: tuple[float, ...] = ()
+
+    def intent(
+        self, moment: Moment, outcome: Outcome, detail: str, commands: tuple[tuple[str, int], ...] = ()
+    ) -> Intent:
+        """Return the record of what came of it."""
+        pulse = self.stimulus.pulse
+        return Intent(
+            self.stimulus.name,
+            self.stimulus.spec.rule or "",
+            self.frame_id,
+            moment.now_ns,
+            pulse.channel,
+            pulse.duration_us,
+            pulse.intensity,
+            pulse.train_hz,
+            pulse.width_us,
+            outcome,
+            detail,
+            commands,
+            self.arm,
+            self.ordinal,
+            self.track_ids,
+            self.identity_confidence,
+        )
+
+
+class Outputs:
+    """Sends what is asked for, within deadline, limits and priority, and nothing once it is disarmed.
+
+    It never re-arms: after a fault a person has to look. A sham goes through the same checks, sends nothing, and
+    neither counts for the limits nor keeps another stimulus from its channel.
+
+    Args:
+        triggers: By name, open.
+        limits: By trigger and channel; a channel without limits has the default ones.
+        deadline_ns: A frame that has been available for longer, or that came longer after something was due, does not
+            fire any more.
+    """
+
+    def __init__(
+        self, triggers: Mapping[str, Trigger], limits: Mapping[tuple[str, int], LimitSpec], deadline_ns: int
+    ) -> None:
+        self._triggers = dict(triggers)
+        self._interlock = Interlock(limits)
+        self._deadline_ns = deadline_ns
+        self._next_id = 1
+        self._disarm_reason = ""
+        self._last_on: dict[tuple[str, int], Request] = {}  # whose pulse was the last on a channel
+        self._shams: dict[str, tuple[Request, int]] = {}  # stimulus → its last sham, and when that would end, ns
+
+    @property
+    def armed(self) -> bool:
+        """True as long as stimuli are sent."""
+        return not self._disarm_reason
+
+    @property
+    def fault(self) -> str:
+        """Why it was disarmed before it was closed; the empty string if it was not."""
+        return "" if self._disarm_reason == _CLOSED else self._disarm_reason
+
+    def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
+        """Return what the triggers reported, (trigger, event); a fault disarms."""
+        polled: list[tuple[str, TriggerEvent]] = []
+        for name, trigger in self._triggers.items():
+            for event in trigger.poll():
+                polled.append((name, event))
+                if event.kind == "fault":
+                    self.disarm(f"{name}: {event.detail}")
+        return tuple(polled)
+
+    def is_late(self, moment: Moment) -> bool:
+        """Return whether the frame has been available for longer than the deadline."""
+        return moment.now_ns - moment.available_ns > self._deadline_ns
+
+    def start(self, request: Request, moment: Moment, overdue_ns: int, receipts: list[Receipt]) -> Intent:
+        """Send a stimulus, or say why not.
+
+        Args:
+            request: What is asked for.
+            moment: The frame with which it would go out.
+            overdue_ns: How long after it was due this frame came, ns.
+            receipts: Takes one for each command that is sent.
+        """
+        outcome, detail = self._refusal(request.stimulus, moment, overdue_ns)
+        if outcome is not None:
+            return request.intent(moment, outcome, detail)
+        if request.arm == "sham":
+            self._shams[request.stimulus.name] = request, moment.now_ns + request.stimulus.pulse.duration_us * 1000
+            return request.intent(moment, "sham", "")
+        return self._fire(request, moment, receipts)
+
+    def stop(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
+        """Switch a stimulus off where it is still running; the record of that, or nothing if it is not."""
+        if self._disarm_reason:
+            return ()
+        return (*self._stop_real(stimulus, moment), *self._stop_sham(stimulus, moment))
+
+    def disarm(self, reason: str) -> None:
+        """Switch every output off; nothing is sent any more. The first reason is kept."""
+        # Before the outputs, so that nothing fires again even if switching them off should fail.
+        self._disarm_reason = self._disarm_reason or reason
+        self.all_off()
+
+    def all_off(self) -> None:
+        """Switch every output of every trigger off, of each one even if another one raises."""
+        with ExitStack() as stack:
+            for trigger in reversed(self._triggers.values()):
+                stack.callback(trigger.all_off)
+
+    def close(self) -> None:
+        """Switch everything off for good and close every trigger, each one even if another one raises."""
+        with ExitStack() as stack:
+            for trigger in reversed(self._triggers.values()):
+                stack.callback(trigger.close)
+            self.disarm(_CLOSED)
+
+    def _refusal(self, stimulus: Stimulus, moment: Moment, overdue_ns: int) -> tuple[Outcome | None, str]:
+        """Return why nothing may be sent; one trigger at its limit is enough, so that they never act apart."""
+        if self._disarm_reason:
+            return "disarmed", self._disarm_reason
+        deadline = f"exceeds {self._deadline_ns / 1e6:g} ms"
+        if self.is_late(moment):
+            return "late", f"{(moment.now_ns - moment.available_ns) / 1e6:.3f} ms after the frame {deadline}"
+        if overdue_ns > self._deadline_ns:
+            return "late", f"the first frame came {overdue_ns / 1e6:.3f} ms after it was due, which {deadline}"
+        channel = stimulus.pulse.channel
+        for name in stimulus.spec.triggers:
+            last = self._last_on.get((name, channel))
+            if last is not None and last.stimulus.spec.priority > stimulus.spec.priority:
+                other = last.stimulus
+                if self._interlock.running(name, channel, moment.now_ns):
+                    return "outranked", f"{name} channel {channel}: {other.name} of priority {other.spec.priority} runs"
+        for name in stimulus.spec.triggers:
+            reason = self._interlock.allow(name, stimulus.pulse, moment.now_ns)
+            if reason:
+                return "limited", f"{name} channel {channel}: {reason}"
+        return None, ""
+
+    def _fire(self, request: Request, moment: Moment, receipts: list[Receipt]) -> Intent:
+        pulse = request.stimulus.pulse
+        commands: list[tuple[str, int]] = []
+        undelivered: list[str] = []
+        for name in request.stimulus.spec.triggers:
+            command_id, self._next_id = self._next_id, self._next_id + 1
+            commands.append((name, command_id))
+            try:
+                receipt = self._triggers[name].fire(pulse, command_id, moment.available_ns + self._deadline_ns)
+            except TriggerError as error:
+                self.disarm(f"{name}: {error}")
+                return request.intent(moment, "failed", str(error), tuple(commands))
+            receipts.append(Receipt(name, command_id, receipt.sent_ns, receipt.acked_ns, receipt.delivered))
+            if receipt.delivered:
+                self._interlock.commit(name, pulse, moment.now_ns)
+                self._last_on[name, pulse.channel] = request
+            else:
+                undelivered.append(name)
+        if undelivered:
+            detail = f"not delivered by {', '.join(undelivered)}"
+            return request.intent(moment, "undelivered", detail, tuple(commands))
+        return request.intent(moment, "sent", "", tuple(commands))
+
+    def _stop_real(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
+        channel = stimulus.pulse.channel
+        commands: list[tuple[str, int]] = []
+        stopped: Request | None = None
+        for name in stimulus.spec.triggers:
+            last = self._last_on.get((name, channel))
+            ours = last is not None and last.stimulus.name == stimulus.name
+            if last is None or not (ours and self._interlock.running(name, channel, moment.now_ns)):
+                continue
+            stopped = last
+            commands.append((name, STOP_ID))
+            try:
+                self._triggers[name].stop(channel)
+            except TriggerError as error:
+                self.disarm(f"{name}: {error}")
+                return (_at(stopped, moment).intent(moment, "failed", str(error), tuple(commands)),)
+            self._interlock.stopped(name, channel, moment.now_ns)
+        return () if stopped is None else (_at(stopped, moment).intent(moment, "stopped", "", tuple(commands)),)
+
+    def _stop_sham(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
+        request, ends_ns = self._shams.pop(stimulus.name, (None, 0))
+        if request is None or ends_ns <= moment.now_ns:
+            return ()
+        return (_at(request, moment).intent(moment, "stopped", ""),)
+
+
+def _at(request: Request, moment: Moment) -> Request:
+    return Request(
+        request.stimulus,
+        moment.frame_id,
+        request.arm,
+        request.ordinal,
+        request.track_ids,
+        request.identity_confidence,
+    )
