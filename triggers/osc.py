@@ -17,7 +17,6 @@ from triggers.errors import TriggerFailedError, TriggerNotOpenError
 from triggers.osc_message import Argument, check_address, encode
 from triggers.pulse import Pulse
 
-
 _NOBODY = "nobody listens there"
 
 

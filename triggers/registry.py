@@ -16,6 +16,7 @@ DRIVERS = {
     "recording": "triggers.recording:RecordingTrigger",
     "pulsepal": "triggers.pulsepal:PulsePalTrigger",
     "osc": "triggers.osc:OscTrigger",
+    "open_ephys": "triggers.open_ephys:OpenEphysTrigger",
 }
 
 
