@@ -17,6 +17,7 @@ DRIVERS = {
     "pulsepal": "triggers.pulsepal:PulsePalTrigger",
     "osc": "triggers.osc:OscTrigger",
     "open_ephys": "triggers.open_ephys:OpenEphysTrigger",
+    "lsl": "triggers.lsl:LslTrigger",
 }
 
 
