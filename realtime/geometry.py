@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 
 
-@compiled
+@inner
 def visible_nodes(xy: NDArray[np.float64]) -> int:
     """Count the nodes of one pose that are seen.
 
@@ -20,7 +20,7 @@ def visible_nodes(xy: NDArray[np.float64]) -> int:
     return count
 
 
-@compiled
+@inner
 def pose_centre(xy: NDArray[np.float64]) -> tuple[float, float]:
     """Return the mean (x, y) of the nodes seen, in the unit of `xy`; NaN where none is.
 
@@ -38,7 +38,7 @@ def pose_centre(xy: NDArray[np.float64]) -> tuple[float, float]:
     return x / count, y / count
 
 
-@compiled
+@inner
 def body_length(xy: NDArray[np.float64]) -> float:
     """Return the diagonal of the box around the nodes seen, in the unit of `xy`; 0 where fewer than two are.
 
@@ -57,7 +57,7 @@ def body_length(xy: NDArray[np.float64]) -> float:
     return float(np.hypot(right - left, bottom - top))
 
 
-@compiled
+@inner
 def displacement(
     before: NDArray[np.float64], after: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64]
 ) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def displacement(
     return (dx[low] + dx[high]) / 2.0, (dy[low] + dy[high]) / 2.0
 
 
-@compiled
+@inner
 def _insert(ascending: NDArray[np.float64], count: int, value: float) -> None:
     """Put a value where it belongs among the first `count`: for a few nodes the quickest way to their median."""
     slot = count

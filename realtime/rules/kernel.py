@@ -400,4 +400,4 @@ def machine_code() -> Callable[..., None]:
     tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
     results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
-    return compiled(evaluate_frames, signature)
+    return compiled(evaluate_frames, signature, allocates=True)

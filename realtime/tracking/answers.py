@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import in_python, inner
 from realtime.tracks import Tracks
 
 
@@ -72,7 +72,7 @@ def again(tracks: Tracks) -> Tracks:
     )
 
 
-@compiled
+@inner
 def rows_in(room: NDArray[np.int64], max_tracks: int, n_nodes: int) -> TrackRows:
     """Return the rows that lie in an answer's memory, as views of it."""
     ids = room[max_tracks : 3 * max_tracks].view(np.int32)
@@ -92,7 +92,7 @@ def rows_in(room: NDArray[np.int64], max_tracks: int, n_nodes: int) -> TrackRows
 
 
 def _views(room: NDArray[np.int64], n_tracks: int, max_tracks: int, n_nodes: int) -> Tracks:
-    rows: TrackRows = rows_in(room, max_tracks, n_nodes)
+    rows: TrackRows = in_python(rows_in)(room, max_tracks, n_nodes)
     return Tracks(
         track_ids=rows.track_ids[:n_tracks],
         xy=rows.xy[:n_tracks],

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 
 _NOBODY = 1e6
 """What it costs an optimal assignment to leave a row without a column: more than any sum of possible pairs."""
@@ -12,7 +12,7 @@ _NEVER = 1e12
 """Stands for ∞, with which potentials cannot reckon."""
 
 
-@compiled
+@inner
 def greedy(
     cost: NDArray[np.float64], n_rows: int, n_columns: int, match: NDArray[np.int64], taken: NDArray[np.int64]
 ) -> None:
@@ -41,7 +41,7 @@ def greedy(
         taken[best_column] = 1
 
 
-@compiled
+@inner
 def hungarian(
     cost: NDArray[np.float64],
     n_rows: int,
@@ -98,14 +98,14 @@ def hungarian(
             match[owner[column]] = column - 1
 
 
-@compiled
+@inner
 def _price(cost: NDArray[np.float64], row: int, column: int, n_columns: int) -> float:
     if column >= n_columns:
         return _NOBODY if column - n_columns == row else _NEVER
     return float(min(cost[row, column], _NEVER))
 
 
-@compiled
+@inner
 def margin(
     cost: NDArray[np.float64],
     n_rows: int,

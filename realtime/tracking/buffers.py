@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import compiled, inner
 from realtime.tracking.answers import rows_in
 from realtime.tracking.detections import Detections
 from realtime.tracking.state import TrackState
@@ -106,7 +106,7 @@ def expect_tracks(
     return expected_centres(state_in(floats, integers, s.n_nodes, s.n_classes), timestamp_ns, s, centres)
 
 
-@compiled
+@inner
 def settings_in(values: NDArray[np.float64]) -> Settings:
     """Return the settings that a buffer holds."""
     return Settings(
@@ -131,7 +131,7 @@ def settings_in(values: NDArray[np.float64]) -> Settings:
     )
 
 
-@compiled
+@inner
 def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: int, n_classes: int) -> TrackState:
     """Return the state that lies in two buffers, as views of them."""
     tracks = integers[4:].reshape(8, -1)
@@ -166,7 +166,7 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
     )
 
 
-@compiled
+@inner
 def work_in(
     floats: NDArray[np.float64], integers: NDArray[np.int64], n_tracks: int, n: int, n_nodes: int, n_classes: int
 ) -> Work:
@@ -203,7 +203,7 @@ def work_in(
     )
 
 
-@compiled
+@inner
 def detections_in(buffer: NDArray[np.float64], n_nodes: int, n_classes: int) -> Detections:
     """Return room for detections, as many as fit in a buffer, as views of it."""
     n = buffer.size // (3 * n_nodes + 1 + n_classes)
@@ -218,7 +218,7 @@ def detections_in(buffer: NDArray[np.float64], n_nodes: int, n_classes: int) -> 
     )
 
 
-@compiled
+@inner
 def _width(n_tracks: int, n_detections: int, n_classes: int) -> int:
     """Return how many columns an assignment can have."""
     return int(max(n_tracks + n_detections + 1, n_classes))

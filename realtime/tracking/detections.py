@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import body_length, pose_centre, visible_nodes
+from realtime.tracking.copies import copy_row, copy_table
 from realtime.tracking.similarity import keypoint_similarity
 from realtime.tracking.work import Settings, Work
 
@@ -33,7 +34,7 @@ class Detections(NamedTuple):
     class_probs: NDArray[np.float64]
 
 
-@compiled
+@inner
 def usable(raw: Detections, n_raw: int, n_expected: int, settings: Settings, work: Work, kept: Detections) -> int:
     """Write the detections that show something, each animal once, in canonical order; return how many they are.
 
@@ -71,15 +72,15 @@ def usable(raw: Detections, n_raw: int, n_expected: int, settings: Settings, wor
     for rank in range(n_raw):
         if state[rank]:
             i = work.order[rank]
-            kept.xy[n_kept] = raw.xy[i]
-            kept.node_scores[n_kept] = raw.node_scores[i]
+            copy_table(raw.xy[i], kept.xy[n_kept])
+            copy_row(raw.node_scores[i], kept.node_scores[n_kept])
             kept.scores[n_kept] = raw.scores[i]
-            kept.class_probs[n_kept] = raw.class_probs[i]
+            copy_row(raw.class_probs[i], kept.class_probs[n_kept])
             n_kept += 1
     return n_kept
 
 
-@compiled
+@inner
 def sort_detections(detections: Detections, n: int, centres: NDArray[np.float64], order: NDArray[np.int64]) -> None:
     """Write the indices that sort detections by their content, so that the order in which they come cannot matter.
 
@@ -100,7 +101,7 @@ def sort_detections(detections: Detections, n: int, centres: NDArray[np.float64]
         order[slot] = position
 
 
-@compiled
+@inner
 def _precedes(detections: Detections, centres: NDArray[np.float64], a: int, b: int) -> bool:
     for axis in range(2):
         if _known(centres[a, axis]) != _known(centres[b, axis]):
@@ -120,13 +121,13 @@ def _precedes(detections: Detections, centres: NDArray[np.float64], a: int, b: i
     return False
 
 
-@compiled
+@inner
 def _known(value: float) -> float:
     """Return a number that can be compared, NaN before all others."""
     return -np.inf if np.isnan(value) else value
 
 
-@compiled
+@inner
 def _clean(raw: Detections, i: int) -> None:
     if not np.isfinite(raw.scores[i]):
         raw.scores[i] = 0.0
@@ -138,7 +139,7 @@ def _clean(raw: Detections, i: int) -> None:
             raw.node_scores[i, node] = 0.0
 
 
-@compiled
+@inner
 def _same_animal(
     a: NDArray[np.float64], b: NDArray[np.float64], n_expected: int, settings: Settings, work: Work
 ) -> bool:
@@ -153,7 +154,7 @@ def _same_animal(
     return n_there < 2
 
 
-@compiled
+@inner
 def _is_worse(raw: Detections, a: int, b: int) -> bool:
     if raw.scores[a] != raw.scores[b]:
         return bool(raw.scores[a] < raw.scores[b])

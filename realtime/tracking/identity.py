@@ -23,7 +23,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 
 MARGIN_SOFTNESS = 0.15
 """Margin (in units of a pair's cost, 0–2) at which a quarter of the confidence above chance is lost."""
@@ -38,13 +38,13 @@ LOWEST_CLASS_PROB = 0.01
 """No single look is surer than this that an animal is not of a class."""
 
 
-@compiled
+@inner
 def kept_confidence(confidence: float, keep: float, chance: float) -> float:
     """Keep a share (0–1) of the confidence above chance."""
     return chance + (confidence - chance) * keep
 
 
-@compiled
+@inner
 def add_class_evidence(
     evidence: NDArray[np.float64], class_probs: NDArray[np.float64], elapsed_s: float, memory_s: float
 ) -> bool:
@@ -73,7 +73,7 @@ def add_class_evidence(
     return True
 
 
-@compiled
+@inner
 def log_posterior(evidence: NDArray[np.float64], class_id: int) -> float:
     """Return the logarithm of a class's probability given all looks; NaN before the first."""
     highest = evidence[0]

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.tracking.state import TrackState
 from realtime.tracking.work import FLOW, KALMAN, STILL, Settings
 
@@ -33,7 +33,7 @@ FIRST_SPEED = 3.0
 """How fast an animal may be when it is first seen, body lengths / s."""
 
 
-@compiled
+@inner
 def expected_shift(state: TrackState, track: int, elapsed_s: float, settings: Settings) -> tuple[float, float]:
     """Return how far (dx, dy) px a track is expected from its last pose."""
     if settings.motion == STILL:
@@ -45,7 +45,7 @@ def expected_shift(state: TrackState, track: int, elapsed_s: float, settings: Se
     return dx, dy
 
 
-@compiled
+@inner
 def write_expected(
     state: TrackState, track: int, elapsed_s: float, settings: Settings, expected: NDArray[np.float64]
 ) -> None:
@@ -58,7 +58,7 @@ def write_expected(
             expected[node, 0], expected[node, 1] = state.flow_xy[track, node, 0], state.flow_xy[track, node, 1]
 
 
-@compiled
+@inner
 def rest(state: TrackState, track: int) -> None:
     """Begin anew with a track that stands still, as far as is known."""
     body_px = state.body_px[track]
@@ -69,7 +69,7 @@ def rest(state: TrackState, track: int) -> None:
     state.filter[track, 4] = (FIRST_SPEED * body_px) ** 2
 
 
-@compiled
+@inner
 def learn_velocity(state: TrackState, track: int, dx: float, dy: float, elapsed_s: float, settings: Settings) -> None:
     """Take in that a track moved by (dx, dy) px in some time, > 0.
 
@@ -86,7 +86,7 @@ def learn_velocity(state: TrackState, track: int, dx: float, dy: float, elapsed_
         state.velocity[track, 1] += share * (dy / elapsed_s - state.velocity[track, 1])
 
 
-@compiled
+@inner
 def _filter(state: TrackState, track: int, dx: float, dy: float, elapsed_s: float) -> None:
     """Predict and correct (Kalman 1960); what is filtered is how far the animal is from its last pose."""
     body_px = state.body_px[track]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import body_length, pose_centre, visible_nodes
 from realtime.tracking.detections import Detections
 from realtime.tracking.work import Settings, Work
@@ -14,7 +14,7 @@ CROWDED = 0.3
 """A detection without a track whose centre is this close (in body lengths) to a track just seen is part of it."""
 
 
-@compiled
+@inner
 def find_newcomers(detections: Detections, n_detections: int, n_tracks: int, settings: Settings, work: Work) -> int:
     """Write the detections that are animals without a track, best score first; return how many they are.
 
@@ -44,7 +44,7 @@ def find_newcomers(detections: Detections, n_detections: int, n_tracks: int, set
     return n_newcomers
 
 
-@compiled
+@inner
 def _sort_by_score(scores: NDArray[np.float64], n: int, order: NDArray[np.int64]) -> None:
     """Write the indices from the highest score to the lowest; equal ones stay in their order."""
     for position in range(n):
@@ -55,7 +55,7 @@ def _sort_by_score(scores: NDArray[np.float64], n: int, order: NDArray[np.int64]
         order[slot] = position
 
 
-@compiled
+@inner
 def _is_crowded(
     detections: Detections, n_detections: int, j: int, accepted: NDArray[np.int64], min_body_px: float
 ) -> bool:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import body_length, pose_centre
 from realtime.tracking.assignment import greedy
 from realtime.tracking.detections import Detections
@@ -12,7 +12,7 @@ from realtime.tracking.state import TrackState
 from realtime.tracking.work import Settings, Work
 
 
-@compiled
+@inner
 def keep_confirmed(
     state: TrackState, detections: Detections, n_newcomers: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> int:
@@ -57,7 +57,7 @@ def keep_confirmed(
     return n_confirmed
 
 
-@compiled
+@inner
 def _fill_costs(
     state: TrackState, detections: Detections, n_newcomers: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> None:
@@ -73,7 +73,7 @@ def _fill_costs(
             work.cost[c, k] = apart_px if is_near else np.inf
 
 
-@compiled
+@inner
 def _put(state: TrackState, row: int, x: float, y: float, first_ns: int, last_ns: int) -> None:
     state.candidate_xy[row, 0], state.candidate_xy[row, 1] = x, y
     state.candidate_first_ns[row] = first_ns

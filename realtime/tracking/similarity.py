@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import displacement, pose_centre
 from realtime.tracking.work import CENTROID, IOU
 
@@ -13,7 +13,7 @@ HIGHEST_COST = 2.0
 """Cost of a pair at the edge of the gate with nothing in common."""
 
 
-@compiled
+@inner
 def keypoint_similarity(
     reference: NDArray[np.float64], detection: NDArray[np.float64], n_reference: int, sigma_px: float
 ) -> float:
@@ -37,7 +37,7 @@ def keypoint_similarity(
     return total / n_reference
 
 
-@compiled
+@inner
 def box_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Return the overlap of the boxes around the nodes seen, intersection over union: 1 = the same box, 0 = apart.
 
@@ -58,7 +58,7 @@ def box_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return shared / union
 
 
-@compiled
+@inner
 def _box(xy: NDArray[np.float64]) -> tuple[float, float, float, float]:
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
     for node in range(xy.shape[0]):
@@ -68,7 +68,7 @@ def _box(xy: NDArray[np.float64]) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-@compiled
+@inner
 def pair_cost(
     expected: NDArray[np.float64],
     detection: NDArray[np.float64],

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
+from realtime.tracking.copies import copy_row, copy_table
 
 
 class TrackState(NamedTuple):
@@ -54,13 +55,13 @@ class TrackState(NamedTuple):
     candidate_last_ns: NDArray[np.int64]
 
 
-@compiled
+@inner
 def unseen_s(state: TrackState, track: int, timestamp_ns: int) -> float:
     """Return the time since a track was last seen, s; 0 where the clock repeats itself or goes backward."""
     return float(max(timestamp_ns - state.last_seen_ns[track], 0) * 1e-9)
 
 
-@compiled
+@inner
 def begin(state: TrackState) -> int:
     """Begin a track with the next id, of which nothing else is known; return its row."""
     track = int(state.counts[0])
@@ -76,16 +77,16 @@ def begin(state: TrackState) -> int:
     return track
 
 
-@compiled
+@inner
 def put(state: TrackState, track: int, xy: NDArray[np.float64], timestamp_ns: int) -> None:
     """Note where and when a track was seen."""
-    state.pose[track] = xy
+    copy_table(xy, state.pose[track])
     state.flow_xy[track] = np.nan
     state.hidden_keep[track] = 1.0
     state.last_seen_ns[track] = timestamp_ns
 
 
-@compiled
+@inner
 def retire(state: TrackState, track: int) -> None:
     """End a track; later rows move up, so that the ids stay ascending."""
     last = int(state.counts[0]) - 1
@@ -96,17 +97,17 @@ def retire(state: TrackState, track: int) -> None:
         state.suspect_ids[row] = state.suspect_ids[row + 1]
         state.confidence[row] = state.confidence[row + 1]
         state.last_seen_ns[row] = state.last_seen_ns[row + 1]
-        state.pose[row] = state.pose[row + 1]
-        state.flow_xy[row] = state.flow_xy[row + 1]
-        state.velocity[row] = state.velocity[row + 1]
-        state.filter[row] = state.filter[row + 1]
+        copy_table(state.pose[row + 1], state.pose[row])
+        copy_table(state.flow_xy[row + 1], state.flow_xy[row])
+        copy_row(state.velocity[row + 1], state.velocity[row])
+        copy_row(state.filter[row + 1], state.filter[row])
         state.body_px[row] = state.body_px[row + 1]
         state.hidden_keep[row] = state.hidden_keep[row + 1]
-        state.evidence[row] = state.evidence[row + 1]
+        copy_row(state.evidence[row + 1], state.evidence[row])
     state.counts[0] = last
 
 
-@compiled
+@inner
 def exchange(state: TrackState, a: int, b: int) -> None:
     """Give two tracks each other's animal: what was seen of it moves, the track's id and class stay."""
     for values in (state.pose, state.flow_xy):

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import pose_centre
 from realtime.tracking.assignment import greedy
 from realtime.tracking.identity import CLASS_CERTAIN, log_posterior
@@ -35,7 +35,7 @@ CLASS_REFUTED = 0.1
 """Posterior of a track's own class below which it may get another one that no track has."""
 
 
-@compiled
+@inner
 def settle(state: TrackState, work: Work, reach: float) -> None:
     """Correct swaps, tell the tracks' classes, and mark the tracks that may be another animal.
 
@@ -56,7 +56,7 @@ def settle(state: TrackState, work: Work, reach: float) -> None:
             state.suspect_ids[track] = _rival_id(state, track, reach)
 
 
-@compiled
+@inner
 def exchange_log_odds(state: TrackState, a: int, b: int) -> float:
     """Return by how much the evidence speaks for the exchange of two tracks; NaN = it says nothing."""
     odds = 0.0
@@ -67,7 +67,7 @@ def exchange_log_odds(state: TrackState, a: int, b: int) -> float:
     return float(odds)
 
 
-@compiled
+@inner
 def _correct(state: TrackState, seen_as: NDArray[np.int64]) -> None:
     """Exchange tracks, the surest pair first; every exchange makes the whole more likely, so that there is an end."""
     for _ in range(state.counts[0]):
@@ -82,7 +82,7 @@ def _correct(state: TrackState, seen_as: NDArray[np.int64]) -> None:
         _set_right(state, one, other, seen_as)
 
 
-@compiled
+@inner
 def _set_right(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) -> None:
     """Give two tracks their own animals back; how sure that is, the evidence says."""
     exchange(state, a, b)
@@ -95,7 +95,7 @@ def _set_right(state: TrackState, a: int, b: int, seen_as: NDArray[np.int64]) ->
     state.confidence[a], state.confidence[b] = confidence, confidence
 
 
-@compiled
+@inner
 def _bind_classes(state: TrackState, work: Work) -> None:
     """Give tracks without a class of their own one that no track has, surest first."""
     n_tracks, n_classes = int(state.counts[0]), state.evidence.shape[1]
@@ -115,7 +115,7 @@ def _bind_classes(state: TrackState, work: Work) -> None:
             state.home_ids[track] = work.match[track]
 
 
-@compiled
+@inner
 def _tell_classes(state: TrackState) -> None:
     """Report a track's class as long as the evidence is sure of it."""
     for track in range(state.counts[0]):
@@ -125,7 +125,7 @@ def _tell_classes(state: TrackState) -> None:
             state.class_ids[track] = home
 
 
-@compiled
+@inner
 def _rival_id(state: TrackState, track: int, reach: float) -> int:
     """Return the id of the animal that a track may show: by the evidence, else the nearest; its own id = any."""
     best_odds, best_px = 0.0, reach * state.body_px[track]

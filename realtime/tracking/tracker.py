@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.poses import Poses
+from realtime.compiled import in_python
 from realtime.tracking.answers import Answers, again
 from realtime.tracking.buffers import (
     NO_FRAME_NS,
@@ -139,7 +140,7 @@ class GreedyTracker:
         )
         self._settings = settings
         self._buffers = empty_buffers(settings, options.max_tracks)
-        self._state = state_in(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
+        self._state = in_python(state_in)(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
         self._answers = Answers(options.max_tracks, n_nodes, n_reused)
         self._last: Tracks | None = None
         self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
@@ -231,4 +232,4 @@ class GreedyTracker:
     def _make_room(self, max_detections: int) -> None:
         self._room = empty_room(self._settings, self._max_tracks, max_detections)
         half = self._room.detections[: self._room.detections.size // 2]
-        self._raw = detections_in(half, self._settings.n_nodes, self._settings.n_classes)
+        self._raw = in_python(detections_in)(half, self._settings.n_nodes, self._settings.n_classes)

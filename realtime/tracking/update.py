@@ -5,10 +5,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import inner
 from realtime.geometry import body_length, displacement, pose_centre, visible_nodes
 from realtime.tracking.answers import TrackRows
 from realtime.tracking.assignment import greedy, hungarian, margin
+from realtime.tracking.copies import copy_row, copy_table
 from realtime.tracking.detections import Detections, usable
 from realtime.tracking.identity import (
     MARGIN_SOFTNESS,
@@ -50,7 +51,7 @@ LATE = -1
 """What `update` returns for such a frame."""
 
 
-@compiled
+@inner
 def update(
     state: TrackState,
     raw: Detections,
@@ -85,14 +86,14 @@ def update(
     return int(state.counts[0])
 
 
-@compiled
+@inner
 def _retire_lost(state: TrackState, timestamp_ns: int, lost_s: float) -> None:
     for track in range(state.counts[0] - 1, -1, -1):
         if unseen_s(state, track, timestamp_ns) > lost_s:
             retire(state, track)
 
 
-@compiled
+@inner
 def _expect(state: TrackState, timestamp_ns: int, settings: Settings, work: Work) -> None:
     """Write where each track is expected, how far off it may be, and how long it had been unseen in the last frame."""
     work.gap_s[:] = 0.0
@@ -105,7 +106,7 @@ def _expect(state: TrackState, timestamp_ns: int, settings: Settings, work: Work
         write_expected(state, track, elapsed_s, settings, work.expected[track])
 
 
-@compiled
+@inner
 def _match(state: TrackState, detections: Detections, n_detections: int, settings: Settings, work: Work) -> None:
     """Match tracks to detections within their gates."""
     n_tracks = int(state.counts[0])
@@ -117,7 +118,7 @@ def _match(state: TrackState, detections: Detections, n_detections: int, setting
         greedy(work.cost, n_tracks, n_detections, work.match, work.columns[0])
 
 
-@compiled
+@inner
 def _fill_costs(
     state: TrackState,
     track: int,
@@ -135,7 +136,7 @@ def _fill_costs(
         work.cost[track, j] = cost + _class_cost(state.class_ids[track], detections.class_probs[j])
 
 
-@compiled
+@inner
 def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
     """Return 0 where the classes agree or nothing is known, up to CLASS_WEIGHT where they do not."""
     if class_id < 0 or class_probs.size == 0 or not np.isfinite(class_probs[class_id]):
@@ -143,7 +144,7 @@ def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
     return float(CLASS_WEIGHT * (1.0 - min(max(class_probs[class_id], 0.0), 1.0)))
 
 
-@compiled
+@inner
 def _follow_matched(
     state: TrackState, detections: Detections, n_detections: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> None:
@@ -169,7 +170,7 @@ def _follow_matched(
             _follow(state, track, detections.xy[j], timestamp_ns, settings, work.nodes)
 
 
-@compiled
+@inner
 def _lose_to_hidden(state: TrackState, detections: Detections, settings: Settings, work: Work) -> None:
     """Lower what is kept where a track is seen again and another animal out of sight may have come out instead.
 
@@ -194,7 +195,7 @@ def _lose_to_hidden(state: TrackState, detections: Detections, settings: Setting
                 state.hidden_keep[other] = min(state.hidden_keep[other], 1.0 - (1.0 - share) / n_rivals)
 
 
-@compiled
+@inner
 def _is_only_missing(state: TrackState, track: int, timestamp_ns: int, settings: Settings, work: Work) -> bool:
     """Return whether every other animal of a closed population was seen in the last frame and is seen in this one."""
     only = settings.closed_population and state.counts[0] == state.ids.size
@@ -205,7 +206,7 @@ def _is_only_missing(state: TrackState, track: int, timestamp_ns: int, settings:
     return only
 
 
-@compiled
+@inner
 def _follow(
     state: TrackState,
     track: int,
@@ -229,7 +230,7 @@ def _follow(
     put(state, track, xy, timestamp_ns)
 
 
-@compiled
+@inner
 def _look_at_class(
     state: TrackState, track: int, class_probs: NDArray[np.float64], elapsed_s: float, memory_s: float
 ) -> None:
@@ -244,7 +245,7 @@ def _look_at_class(
         state.confidence[track] += share * (posterior - state.confidence[track])
 
 
-@compiled
+@inner
 def _doubt(state: TrackState, track: int, chance: float) -> None:
     """Take back what was known of the identity of a track that was lost."""
     state.confidence[track] = chance
@@ -252,7 +253,7 @@ def _doubt(state: TrackState, track: int, chance: float) -> None:
     state.class_ids[track] = -1
 
 
-@compiled
+@inner
 def _spawn(
     state: TrackState, detections: Detections, n_spawned: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> None:
@@ -271,7 +272,7 @@ def _spawn(
             n_left -= 1
 
 
-@compiled
+@inner
 def _retake_lost(
     state: TrackState,
     detections: Detections,
@@ -306,7 +307,7 @@ def _retake_lost(
             work.seen_as[track] = j
 
 
-@compiled
+@inner
 def _write_rows(
     state: TrackState,
     detections: Detections,
@@ -317,8 +318,8 @@ def _write_rows(
 ) -> None:
     for track in range(state.counts[0]):
         if seen_as[track] >= 0:
-            rows.xy[track] = detections.xy[seen_as[track]]
-            rows.node_scores[track] = detections.node_scores[seen_as[track]]
+            copy_table(detections.xy[seen_as[track]], rows.xy[track])
+            copy_row(detections.node_scores[seen_as[track]], rows.node_scores[track])
         else:
             rows.xy[track] = np.nan
             rows.node_scores[track] = 0.0
@@ -331,7 +332,7 @@ def _write_rows(
         rows.identity_confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
 
 
-@compiled
+@inner
 def expected_centres(state: TrackState, timestamp_ns: int, settings: Settings, centres: NDArray[np.float32]) -> int:
     """Write where the centres of the living tracks are expected, px; return how many tracks there are."""
     for track in range(state.counts[0]):

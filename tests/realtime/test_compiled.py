@@ -45,3 +45,28 @@ def test_machine_code_is_kept_for_the_next_start(tmp_path: Path) -> None:
     assert len(kept) == 2
     _run(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
+
+
+ALLOCATING = """
+import numpy as np
+from numba.core.errors import NumbaError
+from realtime.compiled import compiled, inner
+
+@inner
+def part(n):
+    return np.zeros(n)
+
+@compiled
+def value():
+    return part(3).sum()
+
+try:
+    value()
+except NumbaError:
+    print(1)
+"""
+
+
+def test_what_allocates_does_not_compile(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(ALLOCATING)
+    assert _run(tmp_path) == 1

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.compiled import in_python
 from realtime.tracking import GreedyTracker, TrackerOptions
 from realtime.tracking.buffers import detections_in, empty_room, settings_in, work_in
 from realtime.tracking.detections import Detections, sort_detections, usable
@@ -21,8 +22,8 @@ def _usable(raw: Detections, *expected: np.ndarray) -> Detections:
     n, n_tracks = len(raw.scores), max(len(expected), 1)
     settings = settings_in(GreedyTracker(TrackerOptions(), 4)._buffers.settings)
     room = empty_room(settings, n_tracks, max(n, 1))
-    kept = detections_in(room.detections[: room.detections.size // 2], 4, 0)
-    work = work_in(room.floats, room.integers, n_tracks, max(n, 1), 4, 0)
+    kept = in_python(detections_in)(room.detections[: room.detections.size // 2], 4, 0)
+    work = in_python(work_in)(room.floats, room.integers, n_tracks, max(n, 1), 4, 0)
     for track, pose in enumerate(expected):
         work.expected[track] = pose
     n_kept = usable(raw, n, len(expected), settings, work, kept)
