@@ -22,7 +22,6 @@ from triggers.serial_port import SerialPort
 _CLOSE_WAIT_S = 0.03
 _MAX_UNANSWERED_BYTES = 512  # A port's buffer takes 4096 and more.
 _MAX_UNANSWERED_BYTES_OFF = 1024
-_BUSY_MARGIN_NS = 200_000
 _CLOCK_ERROR = 1 / 1000  # Between two crystals at their worst, and more.
 
 
@@ -88,6 +87,7 @@ class AnsweringTrigger(Trigger):
 
     NAME: ClassVar[str]
     BAUD_RATE: ClassVar[int]
+    BUSY_MARGIN_NS: ClassVar[int] = 200_000  # A pulse may last this much longer than asked.
     GOODBYE: ClassVar[bytes] = b""  # Sent last; not answered.
 
     def __init__(self, options: AnsweringOptions, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -142,7 +142,7 @@ class AnsweringTrigger(Trigger):
         if self._port is not None:
             raise TriggerNotOpenError(f"{self._where()}: already open here; close it first")
         self._begin()
-        port = SerialPort(self._settings.port, self.BAUD_RATE)
+        port = self._open_port()
         try:
             device = self._greet(port)
         except (TriggerFailedError, TriggerTimeoutError) as error:
@@ -154,6 +154,9 @@ class AnsweringTrigger(Trigger):
         self._port = port
         self._asked_ns = self._now_ns()
         return TriggerInfo(self.NAME, self._settings.port, device, acknowledges=True, dead_man_ms=None)
+
+    def _open_port(self) -> SerialPort:
+        return SerialPort(self._settings.port, self.BAUD_RATE)
 
     # --- commands ---
 
@@ -215,11 +218,15 @@ class AnsweringTrigger(Trigger):
                 f"{pulse.duration_us / 1000:g} ms; the device would play it to its end even without its host"
             )
         why = self._why_impossible(pulse)
-        if why is None and pulse.channel in self._busy_until_ns:
-            until_ns = self._busy_until_ns[pulse.channel]
-            if until_ns is None or now_ns < until_ns:
-                return "the channel is still busy with an earlier pulse"
+        if why is None and self._is_busy(pulse.channel, now_ns):
+            return "the channel is still busy with an earlier pulse"
         return why
+
+    def _is_busy(self, channel: int, now_ns: int) -> bool:
+        if channel not in self._busy_until_ns:
+            return False
+        until_ns = self._busy_until_ns[channel]
+        return until_ns is None or now_ns < until_ns
 
     def _send(self, command: Command, max_unanswered_bytes: int = _MAX_UNANSWERED_BYTES) -> int:
         """Send a command and expect its answers; return when it was sent, ns.
@@ -278,7 +285,7 @@ class AnsweringTrigger(Trigger):
         if awaited.pulse is not None:
             # It started before its answer came, so it is over by then.
             duration_ns = awaited.pulse.duration_us * 1000
-            over_ns = now_ns + duration_ns + int(duration_ns * _CLOCK_ERROR) + _BUSY_MARGIN_NS
+            over_ns = now_ns + duration_ns + int(duration_ns * _CLOCK_ERROR) + self.BUSY_MARGIN_NS
             self._busy_until_ns[awaited.pulse.channel] = over_ns
         if awaited.command_id is not None:
             detail = "after the time-out" if awaited.is_overdue else ""

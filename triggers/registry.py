@@ -15,6 +15,7 @@ DRIVERS = {
     "zmq": "triggers.zmq:ZmqTrigger",
     "recording": "triggers.recording:RecordingTrigger",
     "pulsepal": "triggers.pulsepal:PulsePalTrigger",
+    "harp_behavior": "triggers.harp_behavior:HarpBehaviorTrigger",
     "osc": "triggers.osc:OscTrigger",
     "open_ephys": "triggers.open_ephys:OpenEphysTrigger",
     "lsl": "triggers.lsl:LslTrigger",
