@@ -134,7 +134,7 @@ class Interlock:
         limits, window_ns = channel.limits, channel.window_ns
         most = limits.max_per_minute
         if most is not None and len(channel.starts_ns) == most and now_ns - channel.starts_ns[0] < _MINUTE_NS:
-            return f"one more than {most} within a minute"
+            return f"{most + 1} within a minute exceed {most}"
         on_ns = now_ns - channel.stretch_start_at(now_ns) + pulse.duration_us * 1000
         if on_ns > _at_most(limits.max_on_s * 1e9):
             return f"on for {on_ns / 1e9:.6g} s exceeds {limits.max_on_s:g} s"

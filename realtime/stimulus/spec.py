@@ -142,7 +142,7 @@ class StimulusSpec(_Section):
                 )
 
     def _check_draws(self) -> None:
-        given = [name for name in CONTROLS if getattr(self, name) not in {None, False}]
+        given = [name for name in CONTROLS if getattr(self, name) is not None and getattr(self, name) is not False]
         if len(given) > 1:
             raise ValueError(f"expected at most one of {_listed(CONTROLS)}, got {_listed(given)}")
         drawn = [name for name in ("probability", "blocks", "random_interval_s") if getattr(self, name) is not None]

@@ -8,6 +8,9 @@ from typing import Literal
 from realtime.stimulus.controls import draw
 from realtime.stimulus.spec import StimulusSpec
 
+# After a long time without frames thousands may be due; all are late, and a frame's record has to stay small.
+MOST_A_FRAME = 100
+
 
 @dataclass(frozen=True, slots=True)
 class TimedEvent:
@@ -36,14 +39,16 @@ class Timetable:
         self._next = next(events, None)
 
     def due(self, elapsed_ns: int) -> list[TimedEvent]:
-        """Return what has become due since the last call.
+        """Return what has become due since the last call, `MOST_A_FRAME` at most; the rest comes with the next calls.
 
         Args:
             elapsed_ns: The frame's time from the session's first frame, ns.
         """
         found: list[TimedEvent] = []
-        while self._next is not None and elapsed_ns >= self._next.time_ns - self._next.early_ns:
-            found.append(self._next)
+        while len(found) < MOST_A_FRAME and (event := self._next) is not None:
+            if elapsed_ns < event.time_ns - event.early_ns:
+                break
+            found.append(event)
             self._next = next(self._events, None)
         return found
 

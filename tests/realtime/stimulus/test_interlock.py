@@ -49,6 +49,19 @@ CASES = {
         "dose of 0.301 s in this session exceeds 0.3 s",
     ),
     "what was replaced is no dose": (limits(max_dose_s=0.3), [(0, 200), (100, 200)], ""),
+    "as many as a minute may have": (limits(max_per_minute=3), [(0, 1), (10, 1), (20, 1)], ""),
+    "one more than a minute may have": (
+        limits(max_per_minute=3),
+        [(0, 1), (10, 1), (20, 1), (59_999, 1)],
+        "4 within a minute exceed 3",
+    ),
+    "a minute later": (limits(max_per_minute=3), [(0, 1), (10, 1), (20, 1), (60_000, 1)], ""),
+    "the minute slides": (
+        limits(max_per_minute=3),
+        [(0, 1), (10, 1), (20, 1), (60_000, 1), (60_009, 1)],
+        "4 within a minute exceed 3",
+    ),
+    "what is replaced counts too": (limits(max_per_minute=1), [(0, 90), (50, 90)], "2 within a minute exceed 1"),
     "duty at its limit": (limits(max_duty=0.5), [(0, 250), (500, 250)], ""),
     "duty above its limit": (limits(max_duty=0.5), [(0, 250), (500, 251)], "duty 0.501 over 1 s exceeds 0.5"),
     "the future of the pulse counts": (limits(max_duty=0.5), [(0, 300), (600, 300)], "duty 0.6 over 1 s exceeds 0.5"),
@@ -128,7 +141,15 @@ def test_asking_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_on_s": 0.0}, {"max_duty": 1.1}, {"duty_window_s": 61.0}, {"max_dose_s": float("inf")}, {"max_power": 1.0}],
+    [
+        {"max_per_minute": 0},
+        {"max_per_minute": 2.5},
+        {"max_on_s": 0.0},
+        {"max_duty": 1.1},
+        {"duty_window_s": 61.0},
+        {"max_dose_s": float("inf")},
+        {"max_power": 1.0},
+    ],
 )
 def test_limits_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
