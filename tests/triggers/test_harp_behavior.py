@@ -1,9 +1,12 @@
 import os
 import struct
+import termios
 import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from triggers import harp_message as harp
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
@@ -109,6 +112,21 @@ class Board:
         return self._answer(3, 44, 0x82, bytes(6))
 
 
+ANSWERS = [
+    board_answer
+    for register, payload_type, value in (
+        (56, 2, 20),
+        (34, 2, DO0),
+        (34, 2, DO1),
+        (37, 2, DO0),
+        (37, 2, 0),
+        (35, 2, DO0),
+    )
+    for kind in (1, 2, 3, 9, 10)
+    for board_answer in [Board()._answer(kind, register, payload_type, value.to_bytes(2, "little"))]
+]
+
+
 class Clock:
     def __init__(self):
         self.now_ns = 5_000_000_000
@@ -177,6 +195,10 @@ def test_contract(peer, board):
 def test_a_pulse_on_the_output(board, opened, until, pulse, mask, duration_ms):
     _acked(opened, until, pulse)
     assert board.finish() == [(0, mask, True), (duration_ms, mask, False)]
+
+
+def test_the_port_has_hardware_flow_control(peer, opened):
+    assert termios.tcgetattr(peer._slave)[2] & termios.CRTSCTS
 
 
 def test_channels_are_the_outputs_that_are_named(peer, board, until):
@@ -444,6 +466,16 @@ def test_a_pulse_whose_duration_was_not_taken_is_switched_off(peer, board, opene
     board.commands.clear()
     _acked(opened, until, Pulse(0, 2_000), 8)
     assert (2, 56, 2) in board.commands  # It is written again: what the board has is not known.
+
+
+@given(st.lists(st.one_of(st.binary(max_size=80), st.sampled_from(ANSWERS)), max_size=8))
+def test_whatever_comes_in_nothing_is_raised_and_a_pulse_is_acknowledged_at_most_once(pieces):
+    trigger = HarpBehaviorTrigger(HarpBehaviorOptions(port="none"))
+    trigger._awaited.extend(trigger._pulse_command(Pulse(0, 20_000), 7).answers)
+    for piece in pieces:
+        trigger._take(piece, 0)
+    answers = [event.kind for event in trigger._events if event.command_id == 7]
+    assert answers in ([], ["ack"], ["refused"], ["fault"])
 
 
 def test_damaged_answers_are_skipped(peer, board, opened, until):
