@@ -111,6 +111,24 @@ def test_every_rig_that_ships_is_valid_without_its_hardware(path):
             "rigs/arena.toml: $.stimuli.light.triggers: no trigger 'lazer'; did you mean 'laser'?",
         ),
         (
+            changed("stimuli", "light", "rule"),
+            "rigs/arena.toml: $.stimuli.light: expected exactly one of rule, schedule_s, random_interval_s and yoked, "
+            "which says when the stimulus goes out, got none",
+        ),
+        (
+            changed("stimuli", "light", "probability", value=0.5),
+            "rigs/arena.toml: $.stimuli.light: expected a seed, from which probability is drawn, got none; "
+            "write seed = 1, say",
+        ),
+        (
+            changed("stimuli", "light", "blocks", value={"size": 4, "real": 2, "sise": 4}),
+            "rigs/arena.toml: $.stimuli.light.blocks.sise: unknown key; did you mean 'size'?",
+        ),
+        (
+            changed("stimuli", "light", "sheme", value=True),
+            "rigs/arena.toml: $.stimuli.light.sheme: unknown key; did you mean 'sham'?",
+        ),
+        (
             changed("limits", "laser", "one", value={"max_on_s": 1.0}),
             "rigs/arena.toml: $.limits.laser.one: expected a channel number, got 'one'",
         ),

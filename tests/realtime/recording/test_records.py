@@ -151,6 +151,15 @@ def test_every_record_comes_back_as_what_it_was(record):
     assert returned == record
 
 
+def test_an_intent_from_before_there_were_arms_was_real():
+    fields = ("light", "near", 5, 100, 0, 200, 0.5, None, None, "sent", "", (("laser", 1),))
+    names = [field.name for field in msgspec.structs.fields(IntentRecord)]
+    old = msgspec.msgpack.encode(dict(zip(names, fields, strict=False)))
+    record = msgspec.msgpack.decode(old, type=IntentRecord)
+    assert record == IntentRecord(*fields)
+    assert (record.arm, record.ordinal, record.track_ids, record.identity_confidence) == ("real", 0, (), ())
+
+
 def test_unpacked_arrays_are_ours_to_write():
     original = Poses(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
     assert unpack_poses(pack_poses(original)).xy.flags.writeable

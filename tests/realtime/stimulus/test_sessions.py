@@ -1,0 +1,222 @@
+"""Whole sessions with controls: a replay is identical, a yoked session follows its master, a sham reaches no device."""
+
+import json
+import shutil
+
+import pytest
+
+from realtime.live import Request, run_live
+from realtime.loop import StopRequest
+from realtime.recording.log import read_log
+from realtime.recording.records import FrameRecord
+from realtime.replay import replay_session
+from realtime.rig import RigError, load_rig
+from realtime.stimulus.controls import Arms
+
+RIG = """
+[camera]
+driver = "sim"
+seed = {seed}
+n_frames = 150
+pace = "consumer"
+[loop]
+frames = "every"
+deadline_ms = 2000.0
+[model]
+kind = "exported"
+path = "zoo:sim_pair"
+[animal]
+front = "head"
+back = "abdomen"
+centre = "thorax"
+[rules.facing]
+any_pair = ["a", "b"]
+when = "facing(a, b) < 45 deg"
+when_unknown = "hold"
+[triggers.laser]
+driver = "simulated"
+log_path = "device.jsonl"
+max_on_ms = 60000
+[limits.laser]
+{limits}
+[recording]
+video = "none"
+"""
+LIMITS = "\n".join(f"{channel} = {{ max_on_s = 60.0, max_duty = 1.0, max_dose_s = 600.0 }}" for channel in range(6))
+EVERYTHING = """
+[stimuli.mixed]
+rule = "facing"
+triggers = ["laser"]
+channel = 0
+duration_ms = 5
+seed = 4
+blocks = { size = 4, real = 2 }
+stop_on_release = true
+[stimuli.late]
+rule = "facing"
+triggers = ["laser"]
+channel = 1
+duration_ms = 5
+delay_ms = 15
+[stimuli.steady]
+rule = "facing"
+triggers = ["laser"]
+channel = 2
+duration_ms = 30
+while_on = true
+stop_on_release = true
+[stimuli.clock]
+schedule_s = [0, 0.5, 1.25]
+triggers = ["laser"]
+channel = 3
+duration_ms = 5
+[stimuli.chance]
+random_interval_s = [0.1, 0.5]
+seed = 9
+probability = 0.5
+triggers = ["laser"]
+channel = 4
+duration_ms = 5
+[stimuli.quiet]
+rule = "facing"
+triggers = ["laser"]
+channel = 5
+duration_ms = 5
+sham = true
+"""
+YOKED = """
+[stimuli.steady]
+yoked = {{ session = "{session}" }}
+triggers = ["laser"]
+channel = 2
+duration_ms = {duration_ms}
+[stimuli.other]
+yoked = {{ session = "{session}", stimulus = "{stimulus}" }}
+triggers = ["laser"]
+channel = 3
+duration_ms = 5
+"""
+
+
+def write_rig(folder, stimuli, seed=7):
+    folder.mkdir(exist_ok=True)
+    rig = folder / "rig.toml"
+    rig.write_text(RIG.format(seed=seed, limits=LIMITS) + stimuli)
+    return rig
+
+
+def record(folder, stimuli, seed=7):
+    """Run a session and return its folder."""
+    end = run_live(Request(rig=str(write_rig(folder, stimuli, seed)), out=str(folder / "session")), StopRequest())
+    assert end.end.error is None
+    assert end.fault == ""
+    return folder / "session"
+
+
+def frames(session):
+    return [entry for entry in read_log(session / "events.log") if isinstance(entry, FrameRecord)]
+
+
+def told(session, stimulus, *outcomes):
+    """Return (frame index, outcome) of a stimulus' intents with these outcomes."""
+    return [
+        (frame.index, intent.outcome)
+        for frame in frames(session)
+        for intent in frame.intents
+        if intent.stimulus == stimulus and intent.outcome in outcomes
+    ]
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("master"), EVERYTHING)
+
+
+def test_a_replay_of_every_protocol_is_identical(master):
+    comparison, _ = replay_session(master)
+    assert comparison.first_difference == ""
+    assert comparison.identical
+    assert set(comparison.outcomes) == {"mixed", "late", "steady", "clock", "chance", "quiet"}
+    comparison, _ = replay_session(master, source="poses")
+    assert comparison.identical
+
+
+def test_the_arms_in_the_record_are_those_of_the_seed(master):
+    rig = load_rig(master.parent / "rig.toml")
+    intents = [intent for frame in frames(master) for intent in frame.intents]
+    for name in ("mixed", "chance", "quiet", "late"):
+        arms = Arms(name, rig.stimuli[name])
+        mine = [intent for intent in intents if intent.stimulus == name]
+        assert mine
+        assert all(intent.arm == arms.of(intent.ordinal) for intent in mine)
+    assert {intent.arm for intent in intents if intent.stimulus == "chance"} == {"real", "sham"}
+    assert {intent.outcome for intent in intents if intent.stimulus == "quiet"} == {"sham"}
+
+
+def test_the_device_was_sent_what_was_recorded_as_sent_and_no_sham(master):
+    lines = [json.loads(line) for line in (master.parent / "device.jsonl").read_text().splitlines()]
+    on_device = [line["id"] for line in lines if line["record"] == "command" and line["type"] == "PulseTrain"]
+    recorded = [
+        command_id
+        for frame in frames(master)
+        for intent in frame.intents
+        if intent.outcome == "sent"
+        for _, command_id in intent.commands
+    ]
+    assert recorded
+    assert on_device == recorded
+
+
+def test_a_schedule_comes_in_the_frame_at_its_time(master):
+    times_s = [(frame.timestamp_ns - frames(master)[0].timestamp_ns) / 1e9 for frame in frames(master)]
+    first_at = [next(index for index, time_s in enumerate(times_s) if time_s >= due) for due in (0, 0.5, 1.25)]
+    assert told(master, "clock", "sent") == [(index, "sent") for index in first_at]
+
+
+def test_animals_have_their_identity_confidence_with_every_stimulus_of_a_rule(master):
+    for frame in frames(master):
+        for intent in frame.intents:
+            assert len(intent.track_ids) == len(intent.identity_confidence) == (2 if intent.rule else 0)
+            assert all(0 < confidence <= 1 for confidence in intent.identity_confidence)
+
+
+def test_a_yoked_session_follows_its_master_to_the_frame(tmp_path, master):
+    gone = tmp_path / "gone"
+    shutil.copytree(master, gone)
+    stimuli = YOKED.format(session=gone, stimulus="chance", duration_ms=30)
+    yoked = record(tmp_path / "yoked", stimuli, seed=1234)
+    assert len(told(master, "steady", "sent")) > 5
+    assert told(master, "steady", "stopped")
+    assert told(yoked, "steady", "sent") == told(master, "steady", "sent")
+    assert set(told(yoked, "steady", "stopped")) <= set(told(master, "steady", "stopped"))
+    assert told(yoked, "other", "sent") == told(master, "chance", "sent")
+    assert told(yoked, "other", "sham", "late", "limited") == []
+    shutil.rmtree(gone)
+    comparison, _ = replay_session(yoked)
+    assert comparison.first_difference == "", "what the master did is in the yoked session's own record"
+
+
+def test_a_yoked_stimulus_that_does_not_fit_its_master_is_a_mistake(tmp_path, master):
+    rig = write_rig(tmp_path, YOKED.format(session=master, stimulus="chanse", duration_ms=31))
+    with pytest.raises(RigError) as caught:
+        load_rig(rig)
+    assert caught.value.mistakes == [
+        f"{rig}: $.stimuli.steady.yoked: expected the pulse of the session {master}, 30000 us at 1.0, "
+        "got 31000 us at 1.0",
+        f"{rig}: $.stimuli.other.yoked: {master}: no stimulus 'chanse' in this session; "
+        "there is chance, clock, late, mixed, quiet, steady",
+    ]
+    rig = write_rig(tmp_path, YOKED.format(session="nowhere", stimulus="chance", duration_ms=30))
+    with pytest.raises(RigError) as caught:
+        load_rig(rig)
+    assert caught.value.mistakes[0] == (
+        f"{rig}: $.stimuli.steady.yoked: {tmp_path / 'nowhere'}: not a session folder: "
+        "cannot read session.json: No such file or directory"
+    )
+
+
+def test_the_masters_folder_is_taken_from_the_folder_of_the_rig(tmp_path, master):
+    shutil.copytree(master, tmp_path / "sessions" / "a")
+    rig = load_rig(write_rig(tmp_path, YOKED.format(session="sessions/a", stimulus="chance", duration_ms=30)))
+    assert rig.stimuli["steady"].yoked.session == str(tmp_path / "sessions" / "a")
+    assert rig.settings["stimuli"]["steady"]["yoked"]["events"]
