@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,10 +71,17 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Bytes for the device, and the answers that it will give to them, in order."""
+    """Bytes for the device.
+
+    Attributes:
+        data: The bytes.
+        answers: What the device will answer to them, in order.
+        settings: What the device has once it has read them.
+    """
 
     data: bytes
     answers: tuple[Awaited, ...]
+    settings: Mapping[Any, int] = field(default_factory=dict)
 
 
 class AnsweringTrigger(Trigger):
@@ -103,6 +110,7 @@ class AnsweringTrigger(Trigger):
         self._events: list[TriggerEvent] = []
         self._awaited: deque[Awaited] = deque()
         self._busy_until_ns: dict[int, int | None] = {}  # By channel; None = not known before its answer is here.
+        self._device_has: dict[Any, int] = {}  # Its settings as far as they are known, so that none is sent twice.
         self._asked_ns = 0
 
     # --- what a driver says ---
@@ -246,6 +254,7 @@ class AnsweringTrigger(Trigger):
             self._fail(str(error))
             raise
         self._n_unanswered_bytes += len(command.data)
+        self._device_has.update(command.settings)
         sent_ns = self._now_ns()
         if self._failure is None:
             command.answers[-1].n_bytes = len(command.data)
@@ -278,9 +287,10 @@ class AnsweringTrigger(Trigger):
             self._take(data, self._now_ns())
 
     def _answer(self, awaited: Awaited, now_ns: int, device_us: int | None = None) -> None:
-        """Take note of an answer that was awaited and is here."""
+        """Take note of an answer that is here and no longer among those awaited."""
         self._n_unanswered_bytes -= awaited.n_bytes
-        for channel in awaited.frees:
+        started_later = {later.pulse.channel for later in self._awaited if later.pulse is not None}
+        for channel in set(awaited.frees) - started_later:
             self._busy_until_ns.pop(channel, None)
         if awaited.pulse is not None:
             # It started before its answer came, so it is over by then.
@@ -312,10 +322,8 @@ class AnsweringTrigger(Trigger):
         if self._awaited or now_ns - self._asked_ns < self._settings.alive_ms * 1_000_000:
             return
         self._asked_ns = now_ns
-        try:
+        with suppress(TriggerFailedError, TriggerTimeoutError):  # `_send` has reported it.
             self._send(self._alive_command())
-        except (TriggerFailedError, TriggerTimeoutError):
-            return  # `_send` has reported it.
 
     def _report(
         self,

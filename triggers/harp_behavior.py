@@ -33,6 +33,7 @@ OUTPUTS: tuple[str, ...] = get_args(Output)  # In the order of their bits and of
 
 _MAX_PULSE_MS = 0xFFFF
 _ASK_EVERY_S = 0.25
+_UNANSWERED = "was not answered"
 _READ_BACK_US = 5_000  # A shorter pulse may be over before its output is read back: a command takes up to 1 ms.
 _FIRST_PWM = OUTPUTS.index("DO0")
 
@@ -94,7 +95,6 @@ class HarpBehaviorTrigger(AnsweringTrigger):
     def _begin(self) -> None:
         super()._begin()
         self._parser = harp.Parser()
-        self._pulse_ms: dict[int, int] = {}  # Bit of the output → what its pulse register holds.
 
     def _open_port(self) -> SerialPort:
         return _FlowControlledPort(self._options.port, self.BAUD_RATE)
@@ -186,9 +186,9 @@ class HarpBehaviorTrigger(AnsweringTrigger):
         bit = self._bits[pulse.channel]
         mask = 1 << bit
         duration_ms = pulse.duration_us // 1000
-        data, answers = b"", []
-        if self._pulse_ms.get(bit) != duration_ms:
-            self._pulse_ms[bit] = duration_ms
+        data, answers, settings = b"", [], {}
+        if self._device_has.get(PULSE_MS + bit) != duration_ms:
+            settings[PULSE_MS + bit] = duration_ms
             data += harp.write(PULSE_MS + bit, harp.U16, duration_ms)
             answers.append(Awaited(_Expected(harp.WRITE, PULSE_MS + bit, duration_ms)))
         data += harp.write(OUTPUT_SET, harp.U16, mask)
@@ -196,7 +196,7 @@ class HarpBehaviorTrigger(AnsweringTrigger):
         if pulse.duration_us >= _READ_BACK_US:
             data += harp.read(OUTPUT_STATE, harp.U16)
             answers.append(Awaited(_Expected(harp.READ, OUTPUT_STATE, on=mask)))
-        return Command(data, tuple(answers))
+        return Command(data, tuple(answers), settings)
 
     def _stop_command(self, channel: int) -> Command:
         if channel >= len(self._bits):
@@ -242,7 +242,7 @@ class HarpBehaviorTrigger(AnsweringTrigger):
         if position is None:
             return
         for _ in range(position):
-            self._on_wrong(self._awaited.popleft(), "was not answered", now_ns)
+            self._on_wrong(self._awaited.popleft(), _UNANSWERED, now_ns)
         awaited = self._awaited.popleft()
         expected: _Expected = awaited.key
         if message.is_error or (expected.value is not None and message.value != expected.value):
@@ -259,9 +259,9 @@ class HarpBehaviorTrigger(AnsweringTrigger):
     def _on_wrong(self, awaited: Awaited, what: str, now_ns: int) -> None:
         """Report a command that was not carried out as sent, and switch everything off: a pulse may end wrongly."""
         register = awaited.key.register
-        self._pulse_ms.pop(register - PULSE_MS, None)
+        self._device_has.pop(register, None)
         detail = f"{self._where()}: the command for register {register} {what}"
-        kind: Literal["refused", "fault"] = "fault" if awaited.command_id is None else "refused"
+        kind: Literal["refused", "fault"] = "fault" if awaited.command_id is None or what == _UNANSWERED else "refused"
         self._report(kind, awaited.command_id, now_ns, detail)
         self._n_unanswered_bytes -= awaited.n_bytes
         if not awaited.frees:

@@ -96,7 +96,6 @@ class PulsePalTrigger(AnsweringTrigger):
     def _begin(self) -> None:
         super()._begin()
         self._firmware = FIRMWARES[-1]
-        self._programmed: dict[tuple[int, int], int] = {}  # (parameter, channel) → what the device has.
         self._unread = b""
 
     # --- opening ---
@@ -105,6 +104,7 @@ class PulsePalTrigger(AnsweringTrigger):
         self._firmware = self._ask_firmware(port)
         for data in self._initial_commands():
             self._confirm(port, data)
+        self._device_has.update(_initial_settings())
         return {
             "name": "Pulse Pal 2",
             "firmware": str(self._firmware),
@@ -138,19 +138,24 @@ class PulsePalTrigger(AnsweringTrigger):
                 f"{self._where()}: expected firmware {' or '.join(map(str, FIRMWARES))} (Pulse Pal 2), got {firmware}; "
                 "its commands may mean something else there"
             )
-        _drop_rest(port)
+        self._drop_rest(port)
         return int(firmware)
+
+    def _drop_rest(self, port: SerialPort) -> None:
+        """Read until it is quiet: the answer may have been to an earlier program, and ours still be under way."""
+        deadline_s = time.monotonic() + self._options.open_wait_s
+        while time.monotonic() < deadline_s:
+            port.wait(_QUIET_S)
+            if not port.read():
+                return
+        raise TriggerNotOpenError(f"{self._where()}: expected one answer, got bytes without end; is it a Pulse Pal?")
 
     def _initial_commands(self) -> list[bytes]:
         """Return what takes back all that another program or the joystick may have set, voltages first.
 
         Every parameter goes by itself: the order in the command for all at once differs between firmwares.
         """
-        commands = [
-            self._program(parameter, channel, value)
-            for parameter, value in _INITIAL.items()
-            for channel in range(N_CHANNELS)
-        ]
+        commands = [_program(parameter, channel, value) for (parameter, channel), value in _initial_settings().items()]
         return commands + [self._loop_off(channel) for channel in range(N_CHANNELS)]
 
     def _confirm(self, port: SerialPort, data: bytes) -> None:
@@ -186,15 +191,15 @@ class PulsePalTrigger(AnsweringTrigger):
         The question also keeps the trigger and a stop apart: the device starts a triggered channel one cycle later,
         even if the very next command told it to stop.
         """
-        changes = {
-            parameter: value
+        wanted = {
+            (parameter, pulse.channel): value
             for parameter, value in _parameters(pulse, self._options.full_volts).items()
-            if self._programmed.get((parameter, pulse.channel)) != value
         }
-        data = b"".join(self._program(parameter, pulse.channel, value) for parameter, value in changes.items())
+        changes = {key: value for key, value in wanted.items() if self._device_has.get(key) != value}
+        data = b"".join(_program(parameter, channel, value) for (parameter, channel), value in changes.items())
         data += bytes((OP, SOFT_TRIGGER, 1 << pulse.channel, OP, HANDSHAKE))
         confirmations = (Awaited(CONFIRMED) for _ in changes)
-        return Command(data, (*confirmations, Awaited(self._hello(), command_id, pulse)))
+        return Command(data, (*confirmations, Awaited(self._hello(), command_id, pulse)), changes)
 
     def _stop_command(self, channel: int) -> Command:
         """Switch continuous mode, which is off already, off again: the one command that stops a single channel."""
@@ -208,11 +213,6 @@ class PulsePalTrigger(AnsweringTrigger):
 
     def _alive_command(self) -> Command:
         return Command(bytes((OP, HANDSHAKE)), (Awaited(self._hello()),))
-
-    def _program(self, parameter: int, channel: int, value: int) -> bytes:
-        self._programmed[parameter, channel] = value
-        size = "H" if parameter in _VOLTS else "I" if parameter in _TICKS else "B"
-        return struct.pack("<4B" + size, OP, PROGRAM_ONE, parameter, channel + 1, value)
 
     def _loop_off(self, channel: int) -> bytes:
         arguments = (channel + 1, 0) if self._firmware == 20 else (0, channel)
@@ -241,12 +241,14 @@ class PulsePalTrigger(AnsweringTrigger):
                 self._answer(self._awaited.popleft(), now_ns)
 
 
-def _drop_rest(port: SerialPort) -> None:
-    """Read until it is quiet: the answer may have been to an earlier program, and ours still be under way."""
-    while True:
-        port.wait(_QUIET_S)
-        if not port.read():
-            return
+def _initial_settings() -> dict[tuple[int, int], int]:
+    """Return by parameter and channel what every channel has at first."""
+    return {(parameter, channel): value for parameter, value in _INITIAL.items() for channel in range(N_CHANNELS)}
+
+
+def _program(parameter: int, channel: int, value: int) -> bytes:
+    size = "H" if parameter in _VOLTS else "I" if parameter in _TICKS else "B"
+    return struct.pack("<4B" + size, OP, PROGRAM_ONE, parameter, channel + 1, value)
 
 
 def _parameters(pulse: Pulse, full_volts: float) -> dict[int, int]:

@@ -453,6 +453,18 @@ def test_a_refused_pulse(peer, board, opened, until):
     _acked(opened, until, Pulse(0, 2_000), 8)
 
 
+def test_a_pulse_that_is_not_answered_though_later_commands_are(peer, board, opened, until):
+    board.lost = {34}
+    opened.fire(Pulse(0, 20_000), 7, FAR_NS)
+    events = _settle(opened, until)
+    where = f"harp_behavior {peer.port}"
+    assert [(event.kind, event.command_id, event.detail) for event in events] == [
+        ("fault", 7, f"{where}: the command for register 34 was not answered"),
+        ("fault", None, f"{where}: DO0 is off, and should not be"),
+    ]
+    until.true(lambda: (2, 35, 0x3C00) in board.commands)
+
+
 @pytest.mark.parametrize(("what", "verb"), [("refused", "was refused"), ("lost", "was not answered")])
 def test_a_pulse_whose_duration_was_not_taken_is_switched_off(peer, board, opened, until, what, verb):
     setattr(board, what, {56})

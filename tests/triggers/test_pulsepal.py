@@ -277,7 +277,9 @@ def test_any_pulses_come_out_as_asked_to_the_tick(pulses):
         if trigger._why_impossible(pulse) is not None:  # The float of the rate can make a gap of 50 us a little less.
             continue
         device.edges.clear()
-        device.receive(trigger._pulse_command(pulse, 1).data)
+        command = trigger._pulse_command(pulse, 1)
+        trigger._device_has.update(command.settings)
+        device.receive(command.data)
         ticks = [tick for tick, _, _ in device.finish()]
         train = (pulse.duration_us + 25) // 50
         width, period = train, train
@@ -415,6 +417,17 @@ def test_all_off_ends_and_frees_every_channel(device, opened, until):
     _acked(opened, until, Pulse(2, 1_000))
 
 
+def test_a_pulse_behind_a_switching_off_keeps_its_channel_busy(peer, device, opened, until):
+    answers = []
+    peer.answer = lambda data: answers.append(device.receive(data)) or b""
+    opened.all_off()
+    until.true(lambda: answers)
+    assert opened.fire(Pulse(0, 1_000), 1, FAR_NS).delivered
+    peer.send(answers[0])
+    until.true(lambda: opened.poll() == () and len(opened._awaited) == 4)
+    assert not opened.fire(Pulse(0, 1_000), 2, FAR_NS).delivered
+
+
 def test_closing_switches_off_and_says_goodbye(device, opened, until):
     _acked(opened, until, Pulse(0, 10_000_000))
     opened.close()
@@ -503,6 +516,22 @@ def test_another_device_is_refused(peer, answer, n_bytes):
     )
     with pytest.raises(TriggerFailedError, match="not open; open it first"):
         trigger.fire(Pulse(0, 1_000), 1, FAR_NS)
+
+
+def test_a_device_that_does_not_stop_sending(peer):
+    ending = threading.Event()
+
+    def chatter():
+        while not ending.wait(0.005):
+            peer.send(b"x")
+
+    thread = threading.Thread(target=chatter)
+    peer.answer = lambda data: thread.start() or b"K\x15\0\0\0"
+    trigger = PulsePalTrigger(PulsePalOptions(port=peer.port, open_wait_s=0.2))
+    with pytest.raises(TriggerNotOpenError, match="expected one answer, got bytes without end; is it a Pulse Pal"):
+        trigger.open()
+    ending.set()
+    thread.join()
 
 
 @pytest.mark.parametrize(
@@ -678,7 +707,7 @@ def test_a_device_that_stops_reading_is_sent_whole_commands_only_and_then_nothin
         f"pulsepal {peer.port}: 512 bytes were sent and not answered; the device no longer does what it is told"
     )
     with pytest.raises(TriggerTimeoutError, match="no longer does what it is told"):
-        opened.fire(Pulse(1, 1_000), 2, FAR_NS)
+        opened.fire(Pulse(1, 7_000), 2, FAR_NS)
     for _ in range(10_000):
         opened.all_off()
     clock.now_ns += 101 * MS
@@ -687,4 +716,9 @@ def test_a_device_that_stops_reading_is_sent_whole_commands_only_and_then_nothin
     until.true(lambda: not opened.poll() and not opened._awaited)
     assert device.outputs[0].level == ZERO
     assert device.rising() == [0]
-    _acked(opened, until, Pulse(1, 1_000))
+    device.edges.clear()
+    _acked(opened, until, Pulse(1, 7_000))
+    assert device.finish() == [
+        (0, 1, FIVE_VOLTS),
+        (140, 1, ZERO),
+    ]  # What could not be sent before is not taken for known.
