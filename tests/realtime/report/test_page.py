@@ -103,6 +103,22 @@ def test_a_fault_stands_at_the_top_and_in_the_timeline(
     assert ">laser fault: no answer &lt;for&gt; 100 ms</text>" in page
 
 
+def test_a_stimulus_without_a_rule_is_drawn_and_a_sham_is_no_failure(
+    small: MakeSmall, intent: MakeIntent, no_pictures: TakePictures
+) -> None:
+    session = small("01")
+    outcomes = ("sham", "outranked", "cancelled")
+    intents = [msgspec.structs.replace(intent(outcome, 2), stimulus="clock", rule="") for outcome in outcomes]
+    session.row(2, State.OFF, intents=tuple(intents))
+    page = write_report(session.end(), pictures=no_pictures).read_text(encoding="utf-8")
+    check(page)
+    for outcome in outcomes:
+        assert f"<title>clock {outcome} at 0.020 s, frame 2: why</title>" in page
+    reasons = page[page.index("Why stimuli were not sent") :]
+    assert "outranked" in reasons
+    assert "sham" not in reasons
+
+
 @pytest.mark.parametrize(
     ("states", "stage_ms"),
     [
