@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers import harp_message as harp
@@ -480,6 +480,7 @@ def test_a_pulse_whose_duration_was_not_taken_is_switched_off(peer, board, opene
     assert (2, 56, 2) in board.commands  # It is written again: what the board has is not known.
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=80), st.sampled_from(ANSWERS)), max_size=8))
 def test_whatever_comes_in_nothing_is_raised_and_a_pulse_is_acknowledged_at_most_once(pieces):
     trigger = HarpBehaviorTrigger(HarpBehaviorOptions(port="none"))

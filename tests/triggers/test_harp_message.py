@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers.harp_message import EVENT, READ, U8, U16, WRITE, Message, Parser, read, write
@@ -53,6 +53,7 @@ def test_a_message_byte_by_byte():
     assert [message for byte in WHO for message in parser.feed(bytes((byte,)))] == [WHO_MESSAGE]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_after_any_noise_messages_are_found_again(noise, cut):
     parser = Parser()
@@ -62,6 +63,7 @@ def test_after_any_noise_messages_are_found_again(noise, cut):
     assert found[-1] == WHO_MESSAGE
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(WHO) - 1), st.integers(1, 255))
 def test_a_damaged_message_is_not_one(position, flip):
     damaged = bytearray(WHO)

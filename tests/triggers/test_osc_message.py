@@ -1,7 +1,7 @@
 import struct
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
@@ -39,6 +39,7 @@ def test_bytes(message, expected):
     assert message == expected
 
 
+@settings(deadline=None)
 @given(ARGUMENTS)
 def test_a_library_of_others_reads_the_same(arguments):
     data = encode("/poseloop/x", *arguments)
@@ -49,6 +50,7 @@ def test_a_library_of_others_reads_the_same(arguments):
     assert [type(value) for value in message.params] == [type(value) for value in arguments]
 
 
+@settings(deadline=None)
 @given(ARGUMENTS)
 def test_a_library_of_others_writes_the_same(arguments):
     assume(b"" not in arguments)  # It refuses empty blobs; the standard does not.

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
@@ -267,6 +267,7 @@ def _pulses(draw):
     return Pulse(0, duration_us, 1.0, 1e6 / period_us, draw(st.integers(50, period_us - 50)))
 
 
+@settings(deadline=None)
 @given(st.lists(_pulses(), min_size=1, max_size=4))
 def test_any_pulses_come_out_as_asked_to_the_tick(pulses):
     device = Device()
@@ -612,6 +613,7 @@ def test_a_wrong_answer_is_one_fault_and_nothing_can_be_fired(peer, device, open
     until.true(lambda: b"\xd5\x50" in b"".join(received))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=12), max_size=8))
 def test_whatever_comes_in_nothing_is_raised_and_only_the_right_answer_is_an_acknowledgement(pieces):
     trigger = PulsePalTrigger(PulsePalOptions(port="none"))
