@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realtime.stimulus.action import STOP_ID, Intent, Outcome, Receipt
 from realtime.stimulus.controls import Arm
@@ -79,7 +79,8 @@ class Outputs:
     """Sends what is asked for, within deadline, limits and priority, and nothing once it is disarmed.
 
     It never re-arms: after a fault a person has to look. A sham goes through the same checks, sends nothing, and
-    neither counts for the limits nor keeps another stimulus from its channel.
+    neither counts for the limits of the real ones nor keeps another stimulus from its channel. Shams have an account of
+    their own with the same limits, so that one that is repeated ends where a real one would.
 
     Args:
         triggers: By name, open.
@@ -93,6 +94,7 @@ class Outputs:
     ) -> None:
         self._triggers = dict(triggers)
         self._interlock = Interlock(limits)
+        self._sham_interlock = Interlock(limits)
         self._deadline_ns = deadline_ns
         self._next_id = 1
         self._disarm_reason = ""
@@ -132,12 +134,11 @@ class Outputs:
             overdue_ns: How long after it was due this frame came, ns.
             receipts: Takes one for each command that is sent.
         """
-        outcome, detail = self._refusal(request.stimulus, moment, overdue_ns)
+        outcome, detail = self._refusal(request, moment, overdue_ns)
         if outcome is not None:
             return request.intent(moment, outcome, detail)
         if request.arm == "sham":
-            self._shams[request.stimulus.name] = request, moment.now_ns + request.stimulus.pulse.duration_us * 1000
-            return request.intent(moment, "sham", "")
+            return self._pretend(request, moment)
         return self._fire(request, moment, receipts)
 
     def stop(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
@@ -165,7 +166,7 @@ class Outputs:
                 stack.callback(trigger.close)
             self.disarm(_CLOSED)
 
-    def _refusal(self, stimulus: Stimulus, moment: Moment, overdue_ns: int) -> tuple[Outcome | None, str]:
+    def _refusal(self, request: Request, moment: Moment, overdue_ns: int) -> tuple[Outcome | None, str]:
         """Return why nothing may be sent; one trigger at its limit is enough, so that they never act apart."""
         if self._disarm_reason:
             return "disarmed", self._disarm_reason
@@ -174,18 +175,32 @@ class Outputs:
             return "late", f"{(moment.now_ns - moment.available_ns) / 1e6:.3f} ms after the frame {deadline}"
         if overdue_ns > self._deadline_ns:
             return "late", f"the first frame came {overdue_ns / 1e6:.3f} ms after it was due, which {deadline}"
-        channel = stimulus.pulse.channel
+        stimulus = request.stimulus
         for name in stimulus.spec.triggers:
-            last = self._last_on.get((name, channel))
-            if last is not None and last.stimulus.spec.priority > stimulus.spec.priority:
-                other = last.stimulus
-                if self._interlock.running(name, channel, moment.now_ns):
-                    return "outranked", f"{name} channel {channel}: {other.name} of priority {other.spec.priority} runs"
+            other = self._running(name, stimulus.pulse.channel, moment)
+            if other is not None and other.spec.priority > stimulus.spec.priority:
+                running = f"{other.name} of priority {other.spec.priority} runs"
+                return "outranked", f"{name} channel {stimulus.pulse.channel}: {running}"
         for name in stimulus.spec.triggers:
             reason = self._interlock.allow(name, stimulus.pulse, moment.now_ns)
+            if request.arm == "sham":
+                reason = reason or self._sham_interlock.allow(name, stimulus.pulse, moment.now_ns)
             if reason:
-                return "limited", f"{name} channel {channel}: {reason}"
+                return "limited", f"{name} channel {stimulus.pulse.channel}: {reason}"
         return None, ""
+
+    def _running(self, trigger: str, channel: int, moment: Moment) -> Stimulus | None:
+        last = self._last_on.get((trigger, channel))
+        if last is None or not self._interlock.running(trigger, channel, moment.now_ns):
+            return None
+        return last.stimulus
+
+    def _pretend(self, request: Request, moment: Moment) -> Intent:
+        pulse = request.stimulus.pulse
+        for name in request.stimulus.spec.triggers:
+            self._sham_interlock.commit(name, pulse, moment.now_ns)
+        self._shams[request.stimulus.name] = request, moment.now_ns + pulse.duration_us * 1000
+        return request.intent(moment, "sham", "")
 
     def _fire(self, request: Request, moment: Moment, receipts: list[Receipt]) -> Intent:
         pulse = request.stimulus.pulse
@@ -215,11 +230,9 @@ class Outputs:
         commands: list[tuple[str, int]] = []
         stopped: Request | None = None
         for name in stimulus.spec.triggers:
-            last = self._last_on.get((name, channel))
-            ours = last is not None and last.stimulus.name == stimulus.name
-            if last is None or not (ours and self._interlock.running(name, channel, moment.now_ns)):
+            if self._running(name, channel, moment) is not stimulus:
                 continue
-            stopped = last
+            stopped = self._last_on[name, channel]
             commands.append((name, STOP_ID))
             try:
                 self._triggers[name].stop(channel)
@@ -233,15 +246,10 @@ class Outputs:
         request, ends_ns = self._shams.pop(stimulus.name, (None, 0))
         if request is None or ends_ns <= moment.now_ns:
             return ()
+        for name in stimulus.spec.triggers:
+            self._sham_interlock.stopped(name, stimulus.pulse.channel, moment.now_ns)
         return (_at(request, moment).intent(moment, "stopped", ""),)
 
 
 def _at(request: Request, moment: Moment) -> Request:
-    return Request(
-        request.stimulus,
-        moment.frame_id,
-        request.arm,
-        request.ordinal,
-        request.track_ids,
-        request.identity_confidence,
-    )
+    return replace(request, frame_id=moment.frame_id)

@@ -361,16 +361,27 @@ def test_a_sham_that_has_ended_is_not_stopped() -> None:
     assert lab.told() == [(1, "light", "sham")], "it would have ended by itself in the frame of the release"
 
 
-def test_a_sham_is_recorded_at_the_times_of_a_real_one() -> None:
+@pytest.mark.parametrize(
+    ("limit", "outcomes"),
+    [
+        (LimitSpec(max_on_s=60, max_duty=1.0), ["sent"] * 5 + ["stopped"] + ["sent"] * 5 + ["stopped"]),
+        (LimitSpec(max_on_s=0.1), ["sent", "sent", "limited"] * 2),
+        (LimitSpec(max_dose_s=0.26), ["sent"] * 5 + ["stopped", "sent", "sent", "sent", "limited"]),
+        (LimitSpec(max_per_minute=3), ["sent", "sent", "sent", "limited", "limited"]),
+    ],
+)
+def test_a_sham_session_is_recorded_like_a_real_one(limit: LimitSpec, outcomes: list[str]) -> None:
     protocol = {"rule": "near", "while_on": True, "stop_on_release": True, "delay_ms": 20.0, "duration_ms": 50.0}
-    real, sham = Lab(light=protocol), Lab(Untouched, light=protocol | {"sham": True})
+    real = Lab(limits={("laser", 0): limit}, light=protocol)
+    sham = Lab(Untouched, limits={("laser", 0): limit}, light=protocol | {"sham": True})
     for lab in (real, sham):
-        lab.frames(15, "near")
-        lab.frames(5)
+        for _ in range(2):
+            lab.frames(15, "near")
+            lab.frames(5)
+    assert [outcome for _, _, outcome in real.told()] == outcomes
     assert [(time, outcome.replace("sham", "sent")) for time, _, outcome in sham.told()] == [
         (time, outcome) for time, _, outcome in real.told()
     ]
-    assert [outcome for _, _, outcome in real.told()] == ["sent"] * 5 + ["stopped"]
 
 
 def test_a_sham_passes_the_same_checks() -> None:
@@ -382,17 +393,28 @@ def test_a_sham_passes_the_same_checks() -> None:
     assert [(intent.outcome, intent.arm) for intent in lab.intents()] == [("late", "sham"), ("disarmed", "sham")]
 
 
-def test_a_sham_uses_no_dose_and_is_refused_like_a_real_one() -> None:
-    lab = Lab(
-        limits={("laser", 0): LimitSpec(max_dose_s=0.2)},
-        light={"rule": "near", "sham": True},
-        glow={"rule": "far"},
-    )
-    for rule in ("near", "near", "far", "near"):
-        lab.frame(rule, at_ms=1000.0 * lab.frame_id + 1000)
-        lab.frame(at_ms=1000.0 * lab.frame_id + 500)
-    outcomes = [(stimulus, outcome) for _, stimulus, outcome in lab.told()]
-    assert outcomes == [("light", "sham"), ("light", "sham"), ("glow", "sent"), ("light", "limited")]
+DOSE = {("laser", 0): LimitSpec(max_dose_s=0.4)}
+
+
+def shams_and_real_ones(*rules: str) -> list[str]:
+    """Let the rules rise one after the other, far apart; light is a sham, glow is real, and two of each are allowed."""
+    lab = Lab(limits=DOSE, light={"rule": "sham", "sham": True}, glow={"rule": "real"})
+    for second, rule in enumerate(rules, start=1):
+        lab.frame(rule, at_ms=1000.0 * second)
+        lab.frame(at_ms=1000.0 * second + 500)
+    return [outcome for _, _, outcome in lab.told()]
+
+
+def test_a_sham_uses_nothing_of_what_real_ones_may_have() -> None:
+    assert shams_and_real_ones("sham", "sham", "real", "real", "real") == ["sham", "sham", "sent", "sent", "limited"]
+
+
+def test_a_sham_is_refused_where_a_real_one_would_be() -> None:
+    assert shams_and_real_ones("real", "real", "sham") == ["sent", "sent", "limited"]
+
+
+def test_shams_have_limits_of_their_own() -> None:
+    assert shams_and_real_ones("sham", "sham", "sham", "real") == ["sham", "sham", "limited", "sent"]
 
 
 def test_arms_are_counted_over_everything_that_is_asked_for() -> None:
