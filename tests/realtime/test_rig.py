@@ -1,12 +1,14 @@
 """Rig files: everything that can be typed wrongly is reported, all at once, with its path."""
 
 import copy
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from realtime.rig import RigError, load_rig, parse_rig
+from realtime.stimulus import LimitSpec, StimulusSpec
 
 RIGS = Path(__file__).parents[2] / "rigs"
 
@@ -194,6 +196,28 @@ def test_what_is_no_rig_file_is_an_error(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(RigError, match=message):
         load_rig(path)
+
+
+def test_every_option_of_stimuli_and_limits_that_the_template_shows_is_one():
+    known = {"stimuli": StimulusSpec.model_fields, "limits": LimitSpec.model_fields}
+    section, shown = "", {"stimuli": set(), "limits": set()}
+    for line in (RIGS / "template.toml").read_text().splitlines():
+        if heading := re.match(r"(# )?\[(\w+)", line):
+            section = heading[2]
+        elif section in known and (option := re.match(r"(# )?(\w+ = .*)", line)):
+            name, value = tomllib.loads(option[2]).popitem()
+            assert name in known[section], line
+            assert value is not None
+            shown[section].add(name)
+    assert shown == {name: set(fields) for name, fields in known.items()}, "the template explains every section"
+
+
+def test_a_rig_may_stimulate_without_a_rule():
+    data = changed("stimuli", "light", value={"schedule_s": [1], "triggers": ["laser"], "channel": 0, "duration_ms": 5})
+    del data["rules"]
+    rig = parse_rig(data, Path("rigs/arena.toml"))
+    assert rig.stimuli["light"].schedule_s == (1.0,)
+    assert rig.settings["stimuli"]["light"]["schedule_s"] == [1.0]
 
 
 def test_the_settings_of_a_rig_are_a_rig_again():
