@@ -64,8 +64,8 @@ class PoseModel(ABC):
         Args:
             image: `(height, width)` or `(height, width, 3)` uint8, C-contiguous.
             frame_id: The frame's identity; only models that look poses up need it.
-            expected_xy: `(n, 2)` float32, px, where the tracker expects the animals' centres, or None; models that
-                can save work with it may.
+            expected_xy: `(n, n_nodes, 2)` float32, px, where the tracker expects the nodes of the animals that it
+                follows, NaN = not known, or None; models that can save work with it may.
 
         Raises:
             ModelFailedError: Inference failed.

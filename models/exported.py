@@ -1,5 +1,6 @@
 """ExportedModel: a model folder (`model.json` and its graph), run by an engine on every frame."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,30 +39,26 @@ class ExportedOptions(EngineOptions):
     tolerance_px: float = Field(default=0.1, gt=0)
 
 
-class ExportedModel(PoseModel):
-    """Any of the six types of model in the exported form.
+class FolderModel(PoseModel):
+    """What every way of running a model folder has in common.
 
     Attributes:
         spec: What `model.json` says.
 
+    Args:
+        path: The folder, or `zoo:NAME`.
+
     Raises:
         ModelNotOpenError: The folder is missing, damaged or not what its `model.json` says; the skeleton of a
             `bottom_up` model is not a tree.
-        ModelNotInstalledError: The engine is not there.
     """
 
-    Options: ClassVar[type[BaseModel]] = ExportedOptions
-
-    def __init__(self, options: ExportedOptions) -> None:
-        self._folder = model_folder(options.path)
+    def __init__(self, path: Path) -> None:
+        self._folder = model_folder(path)
         self.spec = ModelSpec.load(self._folder)
         self._skeleton = self.spec.plan()
         self._shape = self.spec.image.shape
         self._reader = pose_reader(self.spec)
-        graph = read_checked(self._folder, self.spec.graph, "the graph")
-        self._engine = open_engine(graph, self._folder / self.spec.graph.file, options)
-        self._bound: dict[int, _Bound] = {}
-        self._bind(1)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -79,16 +76,6 @@ class ExportedModel(PoseModel):
         return self.spec.max_instances
 
     @property
-    def source(self) -> Mapping[str, Any]:
-        """Kind, folder, engine, and the SHA-256 of every file."""
-        return {
-            "kind": "exported",
-            "path": str(self._folder),
-            "engine": self._engine.description,
-            "files": {self.spec.graph.file: self.spec.graph.sha256, SPEC_FILE: sha256_of(self._folder / SPEC_FILE)},
-        }
-
-    @property
     def faults(self) -> int:
         """Things that no healthy network gives, so far; see `PoseReader`."""
         return self._reader.faults
@@ -99,12 +86,12 @@ class ExportedModel(PoseModel):
         return self._reader.overflows
 
     @property
+    @abstractmethod
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         """What the graph put out for the last image that `predict` saw, each with a leading batch of 1."""
-        return self._bound[1].outputs
 
     def warm_up(self, height: int, width: int, channels: int) -> None:
-        """Check the camera's image shape, then run a few times; the engine has warmed up when it was opened.
+        """Check the camera's image shape, then run a few times; an engine has warmed up when it was opened.
 
         Raises:
             ModelInputError: The model was exported for another image shape.
@@ -116,6 +103,58 @@ class ExportedModel(PoseModel):
                 f"channel(s), got {width}×{height} px with {channels}; set the camera to that size or export the model "
                 f"again for this one"
             )
+        self._warm_up()
+
+    @abstractmethod
+    def _warm_up(self) -> None:
+        """Run a few times."""
+
+    def _check_image(self, image: NDArray[np.uint8]) -> None:
+        if image.shape != self._shape or image.dtype != np.uint8:
+            raise ModelInputError(
+                f"{self._folder}: expected an image of shape {self._shape} uint8, got {image.shape} {image.dtype}"
+            )
+
+
+class ExportedModel(FolderModel):
+    """Any of the six types of model in the exported form.
+
+    Raises:
+        ModelNotOpenError: The folder is missing, damaged or not what its `model.json` says; the skeleton of a
+            `bottom_up` model is not a tree.
+        ModelNotInstalledError: The engine is not there.
+    """
+
+    Options: ClassVar[type[BaseModel]] = ExportedOptions
+
+    def __init__(self, options: ExportedOptions) -> None:
+        super().__init__(options.path)
+        if options.precision == "bf16":
+            # OpenVINO keeps float32 from the last convolution on, but here there are coordinates between two networks.
+            raise ModelNotOpenError(
+                f"{self._folder}: precision: expected fp32 or fp16 for kind exported, got bf16; use kind guided"
+            )
+        graph = read_checked(self._folder, self.spec.graph, "the graph")
+        self._engine = open_engine(graph, self._folder / self.spec.graph.file, options)
+        self._bound: dict[int, _Bound] = {}
+        self._bind(1)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Kind, folder, engine, and the SHA-256 of every file."""
+        return {
+            "kind": "exported",
+            "path": str(self._folder),
+            "engine": self._engine.description,
+            "files": {self.spec.graph.file: self.spec.graph.sha256, SPEC_FILE: sha256_of(self._folder / SPEC_FILE)},
+        }
+
+    @property
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        """What the graph put out for the last image that `predict` saw, each with a leading batch of 1."""
+        return self._bound[1].outputs
+
+    def _warm_up(self) -> None:
         blank = np.zeros((1, *self._shape), np.uint8)
         for _ in range(WARM_UP_RUNS):
             self._bound[1].graph.run(blank)
@@ -135,10 +174,7 @@ class ExportedModel(PoseModel):
             ModelInputError: The image has another shape or type than the model was exported for.
             ModelFailedError: Inference failed.
         """
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise ModelInputError(
-                f"{self._folder}: expected an image of shape {self._shape} uint8, got {image.shape} {image.dtype}"
-            )
+        self._check_image(image)
         bound = self._bound[1]
         bound.graph.run(image[np.newaxis])
         return self._reader.read(bound.outputs, 0)

@@ -11,6 +11,7 @@ from models.base import PoseModel
 GROUP = "poseloop.models"
 KINDS = {
     "exported": "models.exported:ExportedModel",
+    "guided": "models.guided:GuidedModel",
     "recorded": "models.recorded:RecordedModel",
 }
 

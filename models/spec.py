@@ -14,6 +14,8 @@ from models.skeleton import Skeleton
 
 SPEC_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
+DETECTOR_FILE = "detector.onnx"
+CROPS_FILE = "crops.onnx"
 REFERENCE_FILE = "reference.npz"
 # How far outside the image a point may lie, px: SLEAP's own geometry puts points of the first pixel at −0.5.
 MARGIN_PX = 1.0
@@ -112,6 +114,18 @@ class GraphFile(_Part):
     sha256: Annotated[str, AfterValidator(_hexadecimal)]
 
 
+class PartsSpec(_Part):
+    """The two networks of a top-down model as graphs of their own, for who has a reason to run one without the other.
+
+    Attributes:
+        detector: Takes the camera's image, gives the animals' anchors: `ModelSpec.detector_outputs`.
+        crops: Takes crops of whole pixels, gives the nodes in them: `ModelSpec.crop_outputs`.
+    """
+
+    detector: GraphFile
+    crops: GraphFile
+
+
 class Output(NamedTuple):
     """An output of the graph: its shape for one image, its dtype."""
 
@@ -137,6 +151,7 @@ class ModelSpec(_Part):
         geometry: `exact`: map cells are traced back to pixels without bias. `sleap_compat`: SLEAP 1.4.1's own
             formulas, which shift every point of a top-down model by −0.5 px in x and in y.
         graph: The ONNX graph.
+        parts: The same in two halves; for top-down models with geometry `exact`, None elsewhere and in older folders.
         reference: Images and what must come out for them (`reference.npz`), or None.
         provenance: Where the weights come from, as free JSON.
     """
@@ -154,6 +169,7 @@ class ModelSpec(_Part):
     class_names: tuple[str, ...] = ()
     geometry: Geometry
     graph: GraphFile
+    parts: PartsSpec | None = None
     reference: GraphFile | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -201,6 +217,24 @@ class ModelSpec(_Part):
             else:
                 found["edge_scores"] = Output((n_edges, n_peaks, n_peaks), np.float32)
         return found | {"overflow": Output((), np.bool_)}
+
+    @property
+    def detector_outputs(self) -> dict[str, Output]:
+        """The outputs of the detector alone, for one image."""
+        slots = self.max_instances
+        return {
+            "xy": Output((slots, 1, 2), np.float32),
+            "instance_scores": Output((slots,), np.float32),
+            "valid": Output((slots,), np.bool_),
+            "overflow": Output((), np.bool_),
+        }
+
+    @property
+    def crop_outputs(self) -> dict[str, Output]:
+        """The outputs of the crops' network alone, for one crop: px from the centre of its upper left pixel."""
+        n_nodes, n_classes = len(self.skeleton.nodes), len(self.class_names)
+        found = {"xy": Output((n_nodes, 2), np.float32), "node_scores": Output((n_nodes,), np.float32)}
+        return found | ({"class_probs": Output((n_classes,), np.float32)} if n_classes else {})
 
     def plan(self) -> Skeleton:
         """The skeleton as the rest of the program knows it."""

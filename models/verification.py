@@ -21,7 +21,7 @@ from models.export.reference import (
     stored_reference,
     with_maps,
 )
-from models.exported import ExportedModel, ExportedOptions, model_folder
+from models.exported import ExportedOptions, FolderModel, model_folder
 from models.parity import Parity, compare
 from models.spec import ModelSpec
 
@@ -65,7 +65,7 @@ def verify(options: ExportedOptions, reference: Reference | None = None) -> Veri
         return Verification(engine.description, compare(reference.outputs, _run(engine, spec, reference), spec))
 
 
-def quick_parity(model: ExportedModel) -> Parity | None:
+def quick_parity(model: FolderModel) -> Parity | None:
     """Compare a loaded model with the reference in its folder, on a few images; None if it has none.
 
     Raises:

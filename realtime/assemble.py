@@ -50,11 +50,11 @@ def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
             outputs depend on the model.
         ModelError: The reference is damaged, or inference failed.
     """
-    from models.exported import ExportedModel, ExportedOptions  # noqa: PLC0415 - heavy, and not every kind needs it
+    from models.exported import ExportedOptions, FolderModel  # noqa: PLC0415 - heavy, and not every kind needs it
     from models.verification import quick_parity  # noqa: PLC0415
 
     options = rig.model.options
-    if not (isinstance(model, ExportedModel) and isinstance(options, ExportedOptions)):
+    if not (isinstance(model, FolderModel) and isinstance(options, ExportedOptions)):
         return {"checked": False, "reason": f"a model of kind {rig.model.name} has no reference"}
     folder, parity = model.source["path"], quick_parity(model)
     if parity is None and fires:

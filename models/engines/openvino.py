@@ -16,6 +16,7 @@ from models.engines.signature import INPUT, Signature, TensorType
 from models.errors import ModelFailedError, ModelNotOpenError
 
 _DEVICE = "CPU"
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoEngine(CheckedEngine):
@@ -27,19 +28,22 @@ class OpenVinoEngine(CheckedEngine):
         options: `threads` is used. OpenVINO's waiting threads sleep, whatever `spinning` says.
 
     Raises:
-        ModelNotOpenError: The graph is damaged.
+        ModelNotOpenError: The graph is damaged, or the processor lacks the precision.
     """
 
     def __init__(self, graph: bytes, path: Path, options: EngineOptions) -> None:
         super().__init__(path)
         self._graph = graph
         self._core = openvino.Core()
+        self._precision = options.precision
+        if options.precision == "bf16" and "BF16" not in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
+            raise ModelNotOpenError(f"{path}: expected a processor with bfloat16 for precision bf16, got one without")
         self._properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(options.threads or len(os.sched_getaffinity(0))),
-            # Processors with bfloat16 would otherwise compute in it, coordinates of points included.
-            "INFERENCE_PRECISION_HINT": "f32",
+            # Processors with bfloat16 would otherwise compute in it.
+            "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
             # Which thread runs where is for the program and its scheduler to say.
             "ENABLE_CPU_PINNING": "NO",
         }
@@ -49,7 +53,7 @@ class OpenVinoEngine(CheckedEngine):
     @property
     def description(self) -> str:
         """Runtime, version, device and precision."""
-        return f"openvino {openvino.__version__.split('-')[0]}, cpu, fp32"
+        return f"openvino {openvino.__version__.split('-')[0]}, cpu, {self._precision}"
 
     def _bind(self, image_shape: tuple[int, ...], outputs: Mapping[str, NDArray[Any]]) -> CheckedGraph:
         compiled, signature = self._for_batch(image_shape[0])

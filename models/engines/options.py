@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 EngineName = Literal["onnxruntime", "openvino", "tensorrt", "tensorflow"]
 Device = Literal["cpu", "cuda"]
 Provider = Literal["cuda", "tensorrt"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 _DEVICES: dict[EngineName, tuple[Device, ...]] = {
     "onnxruntime": ("cpu", "cuda"),
@@ -24,7 +24,8 @@ class EngineOptions(BaseModel):
         engine: The runtime.
         device: Where it runs. `tensorrt` needs `cuda`; `openvino` and `tensorflow` take `cpu`.
         provider: ONNX Runtime's execution provider on `cuda`: its own kernels, or TensorRT inside ONNX Runtime.
-        precision: `fp16` computes the networks in half precision, on `cuda` alone; peaks and points stay float32.
+        precision: `fp16` computes the networks in half precision, on `cuda` alone; `bf16` does so with `openvino` on
+            processors that have it. Peaks and points stay float32.
         threads: Threads of one operation on `cpu`; None = one for every core that the process may use.
         spinning: Waiting threads poll instead of sleep: faster by some tens of µs where a core for each is to spare,
             ruinous where not.
@@ -52,10 +53,12 @@ class EngineOptions(BaseModel):
                 f"provider: {self.provider} is for engine onnxruntime on device cuda, "
                 f"got engine {self.engine} on device {self.device}"
             )
-        # A CPU without half-precision units would be slower, and OpenVINO's own switch also rounds coordinates:
-        # beyond 1024 px to whole pixels.
+        # A CPU without half-precision units would be slower, and OpenVINO's own switch for float16 also rounds
+        # coordinates: beyond 1024 px to whole pixels.
         if self.precision == "fp16" and self.device != "cuda":
             raise ValueError(f"precision: expected fp32 on device {self.device}, got fp16; half precision needs cuda")
+        if self.precision == "bf16" and self.engine != "openvino":
+            raise ValueError(f"precision: expected fp32 for engine {self.engine}, got bf16; bf16 needs engine openvino")
         return self
 
     @property

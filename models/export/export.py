@@ -12,11 +12,14 @@ from models.decode.assembly import tree_walk
 from models.errors import ModelInputError
 from models.export.graph import input_channels, max_stride, output_channels, output_stride
 from models.export.images import scaled_size
+from models.export.parts import has_parts, write_parts
 from models.export.pipeline import build_graph
 from models.network import Head, Network
 from models.skeleton import Skeleton
 from models.spec import (
     BOTTOM_UP,
+    CROPS_FILE,
+    DETECTOR_FILE,
     GRAPH_FILE,
     REFERENCE_FILE,
     TOP_DOWN,
@@ -83,7 +86,7 @@ def export_model(
     geometry: Geometry = "exact",
     provenance: Mapping[str, Any] | None = None,
 ) -> ModelSpec:
-    """Write `model.onnx` and `model.json` into the folder `out`.
+    """Write `model.onnx` and `model.json` into the folder `out`, and the halves of a top-down model beside them.
 
     Args:
         out: The folder; created if missing, an older model in it is replaced.
@@ -134,7 +137,15 @@ def export_model(
     except ValidationError as error:
         raise ModelInputError(listed_faults("export", error)) from error
     _check_sizes(spec, whole_image.network)
-    return _write(out, spec, build_graph(spec, whole_image.network, crop_network))
+    written = _write(out, spec, build_graph(spec, whole_image.network, crop_network))
+    for name in (DETECTOR_FILE, CROPS_FILE):
+        (out / name).unlink(missing_ok=True)
+    if crop_network is None or not has_parts(spec):
+        return written
+    parts = write_parts(out, spec, whole_image.network, crop_network)
+    written = written.model_copy(update={"parts": parts})
+    written.save(out)
+    return written
 
 
 def _image_spec(shape: Sequence[int]) -> ImageSpec:

@@ -1,6 +1,6 @@
 """The one graph of a model: the camera's images → networks → points in px of the full frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from models.export.images import (
 )
 from models.export.peaks import Maps, add_global_peaks, add_local_peaks
 from models.network import Head, Network
-from models.spec import BOTTOM_UP, MARGIN_PX, ModelSpec
+from models.spec import BOTTOM_UP, MARGIN_PX, ModelSpec, Output
 
 BATCH = "batch"
 
@@ -42,9 +42,20 @@ def build_graph(spec: ModelSpec, whole_image: Network, crops: Network | None) ->
         found = pipeline.centroids(heads)
     else:
         found = pipeline.single_instance(heads)
-    for name, (shape, dtype) in spec.outputs.items():
-        pipeline.graph.output(found[name], name, dtype, (BATCH, *shape))
-    return pipeline.graph.build()
+    return pipeline.built(found, spec.outputs)
+
+
+def build_detector(spec: ModelSpec, network: Network) -> Any:
+    """Return the first half of a top-down model's graph as one of its own: images → anchors of the animals."""
+    pipeline = _Pipeline(spec)
+    return pipeline.built(pipeline.centroids(pipeline.whole_image_heads(network)), spec.detector_outputs)
+
+
+def build_crops(spec: ModelSpec, network: Network) -> Any:
+    """Return the second half of a top-down model's graph as one of its own: crops as `image` → nodes in them."""
+    assert spec.crop is not None  # noqa: S101  # the type has one
+    pipeline = _Pipeline(spec, (spec.crop.size_px, spec.crop.size_px, *spec.image.shape[2:]))
+    return pipeline.built(pipeline.nodes_in_crops(network), spec.crop_outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +81,17 @@ class _Heads:
 class _Pipeline:
     """A graph that is being written; every method but the first returns the graph's outputs by their names."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, shape: Sequence[int] = ()) -> None:
         self.spec = spec
         self.graph = GraphBuilder(spec.type)
-        self._images = self.graph.input("image", np.uint8, (BATCH, *spec.image.shape))
+        self._images = self.graph.input("image", np.uint8, (BATCH, *(shape or spec.image.shape)))
         self._threshold = spec.peak_threshold
+
+    def built(self, found: Mapping[str, str], outputs: Mapping[str, Output]) -> Any:
+        """Return the checked `onnx.ModelProto` that gives these outputs."""
+        for name, (shape, dtype) in outputs.items():
+            self.graph.output(found[name], name, dtype, (BATCH, *shape))
+        return self.graph.build()
 
     def whole_image_heads(self, network: Network) -> _Heads:
         """Run a network on the scaled, padded images."""
@@ -139,6 +156,22 @@ class _Pipeline:
         }
         if "class_vectors" in crops.values:
             outputs["class_probs"] = self._in_slots(crops.values["class_vectors"], len(spec.class_names), shown)
+        return outputs
+
+    def nodes_in_crops(self, network: Network) -> dict[str, str]:
+        """The images are crops: the highest cells of their maps are the nodes, in px of the crop."""
+        graph, spec = self.graph, self.spec
+        assert spec.crop is not None  # noqa: S101  # the type has one
+        side, scale = spec.crop.size_px, spec.crop.input_scale
+        pixels = graph.cast(self._images, np.float32)
+        pixels = add_channels_first(graph, pixels, color=spec.image.channels == 3, channels=input_channels(network))
+        pixels = add_resize(graph, pixels, (side, side), (scale, scale), "exact")
+        size = scaled_size(side, scale)
+        heads = self._heads("crops", network, pixels, (size, size), max_stride(network))
+        cells, values = add_global_peaks(graph, heads.maps(), self._threshold, spec.geometry)
+        outputs = {"xy": self._full_frame_px(cells, heads.stride(), scale), "node_scores": values}
+        if "class_vectors" in heads.values:
+            outputs["class_probs"] = heads.values["class_vectors"]
         return outputs
 
     def bottom_up(self, heads: _Heads) -> dict[str, str]:

@@ -13,7 +13,7 @@ from realtime.compiled import compiled, inner
 from realtime.tracking.answers import rows_in
 from realtime.tracking.detections import Detections
 from realtime.tracking.state import TrackState
-from realtime.tracking.update import expected_centres, update
+from realtime.tracking.update import expected_poses, update
 from realtime.tracking.work import Settings, Work
 
 NO_FRAME_NS = -(2**62)
@@ -98,12 +98,12 @@ def expect_tracks(
     settings: NDArray[np.float64],
     floats: NDArray[np.float64],
     integers: NDArray[np.int64],
-    centres: NDArray[np.float32],
+    poses: NDArray[np.float32],
     timestamp_ns: int,
 ) -> int:
-    """Run `expected_centres` on the `Buffers`; return how many tracks there are."""
+    """Run `expected_poses` on the `Buffers`; return how many tracks there are."""
     s = settings_in(settings)
-    return expected_centres(state_in(floats, integers, s.n_nodes, s.n_classes), timestamp_ns, s, centres)
+    return expected_poses(state_in(floats, integers, s.n_nodes, s.n_classes), timestamp_ns, s, poses)
 
 
 @inner

@@ -143,7 +143,7 @@ class GreedyTracker:
         self._state = in_python(state_in)(self._buffers.floats, self._buffers.integers, n_nodes, settings.n_classes)
         self._answers = Answers(options.max_tracks, n_nodes, n_reused)
         self._last: Tracks | None = None
-        self._centres = np.empty((options.max_tracks, 2), dtype=np.float32)
+        self._expected = np.empty((options.max_tracks, n_nodes, 2), dtype=np.float32)
         self._max_tracks = options.max_tracks
         self._make_room(options.max_tracks)
         self.reset()
@@ -211,10 +211,14 @@ class GreedyTracker:
         return expected[: self._state.counts[0]].copy()
 
     def expected_xy(self, timestamp_ns: int) -> NDArray[np.float32] | None:
-        """Return where the centres of the living tracks are expected, `(n_tracks, 2)` px; None without tracks."""
+        """Return where the nodes of the living tracks are expected, px; None without tracks.
+
+        Returns:
+            `(n_tracks, n_nodes, 2)`, NaN where a node was not seen last time.
+        """
         buffers = self._buffers
-        n_tracks = expect_tracks(buffers.settings, buffers.floats, buffers.integers, self._centres, timestamp_ns)
-        return self._centres[:n_tracks].copy() if n_tracks else None
+        n_tracks = expect_tracks(buffers.settings, buffers.floats, buffers.integers, self._expected, timestamp_ns)
+        return self._expected[:n_tracks].copy() if n_tracks else None
 
     def _take(self, poses: Poses) -> int:
         """Copy the poses: one type and layout for the compiled code, whatever a model hands over."""

@@ -333,11 +333,11 @@ def _write_rows(
 
 
 @inner
-def expected_centres(state: TrackState, timestamp_ns: int, settings: Settings, centres: NDArray[np.float32]) -> int:
-    """Write where the centres of the living tracks are expected, px; return how many tracks there are."""
+def expected_poses(state: TrackState, timestamp_ns: int, settings: Settings, poses: NDArray[np.float32]) -> int:
+    """Write where the nodes of the living tracks are expected, px; return how many tracks there are."""
     for track in range(state.counts[0]):
-        x, y = pose_centre(state.pose[track])
         dx, dy = expected_shift(state, track, unseen_s(state, track, timestamp_ns), settings)
-        centres[track, 0] = x + dx
-        centres[track, 1] = y + dy
+        for node in range(poses.shape[1]):
+            poses[track, node, 0] = state.pose[track, node, 0] + dx
+            poses[track, node, 1] = state.pose[track, node, 1] + dy
     return int(state.counts[0])

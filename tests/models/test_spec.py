@@ -22,6 +22,7 @@ GOOD = {
     "class_names": [],
     "geometry": "exact",
     "graph": GRAPH,
+    "parts": {"detector": GRAPH | {"file": "detector.onnx"}, "crops": GRAPH | {"file": "crops.onnx"}},
     "reference": GRAPH | {"file": "reference.npz"},
     "provenance": {"seed": 3, "files": ["a"]},
 }

@@ -122,7 +122,7 @@ def test_an_animal_that_runs_through_a_gap_is_expected_ahead() -> None:
     assert expected.dtype == np.float32
     # Three frames after the last one: 30 px at full speed, a little less because velocity fades.
     fading = 1000 * 0.1 * (1 - math.exp(-0.03 / 0.1))
-    np.testing.assert_allclose(expected, [[290 + 50 + fading, 0]], atol=1.5)
+    np.testing.assert_allclose(np.nanmean(expected, axis=1), [[290 + 50 + fading, 0]], atol=1.5)
 
 
 def test_nothing_is_expected_without_tracks() -> None:
@@ -443,4 +443,4 @@ def test_tracks_are_sound_whatever_comes(frames: list[tuple[Poses, int]], max_tr
         assert (tracks.node_scores[~visible[..., 0]] == 0).all()
         assert ((tracks.last_seen_ns == newest_ns) | ~visible.any(axis=(1, 2))).all()
         expected = follower.expected_xy(now_ns)
-        assert expected is None if not ids else expected is not None and np.isfinite(expected).all()
+        assert expected is None if not ids else expected is not None and np.isfinite(np.nanmean(expected, axis=1)).all()
