@@ -21,7 +21,8 @@ def test_an_unknown_kind_is_answered_with_the_known_ones():
     assert (
         str(error.value)
         == ("\"expected a kind of model (exported, guided, recorded), got 'exportet'; did you mean 'exported'?\"")
-        or str(error.value) == "expected a kind of model (exported, guided, recorded), got 'exportet'; did you mean 'exported'?"
+        or str(error.value)
+        == "expected a kind of model (exported, guided, recorded), got 'exportet'; did you mean 'exported'?"
     )
 
 

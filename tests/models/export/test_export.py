@@ -163,7 +163,12 @@ def test_the_folder_says_what_it_is(tmp_path, copy_network):
     assert ModelSpec.load(tmp_path / "new") == spec
     assert (spec.plan(), spec.whole_image.output_stride, spec.whole_image.pad_to_stride) == (skeleton, 2, 2)
     assert spec.provenance == {"trained_on": "labels.slp"}
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["crops.onnx", "detector.onnx", "model.json", "model.onnx"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "crops.onnx",
+        "detector.onnx",
+        "model.json",
+        "model.onnx",
+    ]
 
 
 @pytest.mark.parametrize("kind", TYPES)
