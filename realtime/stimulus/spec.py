@@ -59,8 +59,8 @@ class YokeSpec(_Section):
 class StimulusSpec(_Section):
     """What goes out, and when: exactly one of `rule`, `schedule_s`, `random_interval_s` and `yoked` asks for it.
 
-    Times other than the delay are those of the frames (`Frame.timestamp_ns`), from the session's first frame on. What is
-    due at a time goes out with the first frame then, unless that comes later than the rig's deadline allows.
+    Times other than the delay are those of the frames (`Frame.timestamp_ns`), from the session's first frame on. What
+    is due at a time goes out with the first frame then, unless that comes later than the rig's deadline allows.
 
     Attributes:
         rule: Asked for when this rule's state rises.
