@@ -19,11 +19,11 @@ class BlockSpec(_Section):
     """Arms in blocks: of every `size` stimuli in a row, `real` are real, in an order that is drawn for each block.
 
     Attributes:
-        size: Stimuli in a block.
+        size: Stimuli in a block; they are drawn together, with the first one.
         real: Real ones among them; the others are shams.
     """
 
-    size: int = Field(ge=1, le=1000)
+    size: int = Field(ge=1, le=100)
     real: int = Field(ge=0)
 
     @model_validator(mode="after")

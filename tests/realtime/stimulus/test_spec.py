@@ -78,6 +78,7 @@ def test_a_spec_that_went_through_json_is_the_same() -> None:
             RULE | {"seed": 1, "blocks": {"size": 2, "real": 3}},
             "expected at most size = 2 real stimuli in a block, got real = 3",
         ),
+        (RULE | {"seed": 1, "blocks": {"size": 101, "real": 3}}, "less than or equal to 100"),
         (RULE | {"seed": 1.5, "probability": 0.5}, "valid integer"),
         (RULE | {"delay_ms": -1}, "greater than or equal to 0"),
         (TIMED | {"yoked": {"session": "a", "events": [["begin", 1, 2]]}}, "'start' or 'stop'"),
