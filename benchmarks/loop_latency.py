@@ -3,6 +3,10 @@
 The stamps: "available" is taken by the camera's process when a frame is complete in its memory, "written" by the loop
 when the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. Exposure, transfer from a
 sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
+
+The reference is image → poses of the fast networks of SLEAP's paper (see `benchmarks.model_latency`) on the rig's
+engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much faster the
+whole way from frame to command is than that, at p50: a ratio holds on a noisy machine where a time does not.
 """
 
 import argparse
@@ -15,10 +19,13 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+from benchmarks.model_latency import REFERENCE, Effort, export_fast, times_ns
 from benchmarks.percentiles import percentiles_ms, table
+from models.engines.options import EngineOptions
 from realtime.live import LiveEnd, Request, run_live
 from realtime.loop import ProcessedFrame, Sink, StopRequest
 from realtime.machine import describe_machine
+from realtime.rig import load_rig
 from realtime.session import stop_on_signals
 
 STAGES = ("grab", "predict", "update", "evaluate", "fire")
@@ -57,8 +64,41 @@ class _Call:
         self.append = function
 
 
-def measure(rig: Path, n_frames: int, warm_up: int) -> dict[str, Any]:
-    """Run `rig` live until `n_frames` frames after the first `warm_up` were processed; return the percentiles."""
+def measure(rig: Path, n_frames: int, warm_up: int, n_reference: int) -> dict[str, Any]:
+    """Run `rig` live until `n_frames` frames after the first `warm_up` were processed; return the percentiles.
+
+    With `n_reference`, the reference runs so often before and after.
+    """
+    if not n_reference:
+        return _measure(rig, n_frames, warm_up)
+    options = _reference_engine(rig)
+    with tempfile.TemporaryDirectory() as folder:
+        export_fast(Path(folder), REFERENCE)
+        before, engine = times_ns(Path(folder), options, REFERENCE, Effort(5, n_reference, 60.0))
+        result = _measure(rig, n_frames, warm_up)
+        after, _ = times_ns(Path(folder), options, REFERENCE, Effort(5, n_reference, 60.0))
+    both = percentiles_ms(before + after)
+    result["reference"] = {
+        "setting": REFERENCE.title,
+        "engine": engine,
+        "before_ms": percentiles_ms(before),
+        "after_ms": percentiles_ms(after),
+    }
+    result["latency_ms"]["reference: network alone"] = both
+    result["reference_ratio"] = both["p50"] / result["latency_ms"]["frame → command"]["p50"]
+    return result
+
+
+def _reference_engine(rig: Path) -> EngineOptions:
+    """Return the engine of a rig, in float32."""
+    options = load_rig(rig).model.options
+    if not isinstance(options, EngineOptions):
+        return EngineOptions()
+    fields = {name: getattr(options, name) for name in EngineOptions.model_fields}
+    return EngineOptions(**{**fields, "precision": "fp32"})
+
+
+def _measure(rig: Path, n_frames: int, warm_up: int) -> dict[str, Any]:
     stop = StopRequest()
     watch = _Stopwatch(stop, warm_up, n_frames)
     with tempfile.TemporaryDirectory() as folder, stop_on_signals(stop):
@@ -96,10 +136,13 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=1000, help="frames to measure (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=60, help="frames left out at the start (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    parser.add_argument("--reference", type=int, default=0, metavar="N", help="runs of the reference, twice (0 = none)")
     arguments = parser.parse_args()
-    result = measure(arguments.rig, arguments.frames, arguments.warm_up)
+    result = measure(arguments.rig, arguments.frames, arguments.warm_up, arguments.reference)
     print(table(result["latency_ms"]))
     print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
+    if "reference_ratio" in result:
+        print(f"frame → command is {result['reference_ratio']:.1f} times faster than the reference's network alone")
     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

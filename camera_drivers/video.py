@@ -1,14 +1,17 @@
 """A video file as a camera."""
 
 import hashlib
+import itertools
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from camera_drivers.base import Camera, CameraInfo
-from camera_drivers.decoding import VideoReader
+from camera_drivers.decoding import Decoded, VideoReader
 from camera_drivers.errors import CameraFailedError, CameraNotOpenError
 from camera_drivers.frame import Frame
 
@@ -21,6 +24,9 @@ class VideoOptions(BaseModel):
         pace: "consumer": each `grab` returns the next frame at once. "realtime": frames come as the file's times say.
         first_frame: Start with this frame; those before are decoded and thrown away, so that the count is exact.
         n_frames: Deliver so many, or None for all that follow.
+        frame_rate_hz: With pace "realtime", deliver so many frames a second instead, and say in their times so.
+        preload: Decode all frames to memory (1 byte a pixel) before the first one is delivered, so that decoding takes
+            no processor from what is measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -29,6 +35,14 @@ class VideoOptions(BaseModel):
     pace: Literal["realtime", "consumer"] = "consumer"
     first_frame: Annotated[int, Field(ge=0)] = 0
     n_frames: Annotated[int, Field(gt=0)] | None = None
+    frame_rate_hz: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    preload: bool = False
+
+    @model_validator(mode="after")
+    def _paced(self) -> Self:
+        if self.frame_rate_hz is not None and self.pace != "realtime":
+            raise ValueError("frame_rate_hz: expected none with pace consumer, got one; set pace to realtime")
+        return self
 
 
 class VideoCamera(Camera):
@@ -39,9 +53,10 @@ class VideoCamera(Camera):
     def __init__(self, options: VideoOptions) -> None:
         self._options = options
         self._reader: VideoReader | None = None
+        self._frames: Iterator[Decoded] = iter(())
         self._n_left: int | None = None
         self._started_ns = 0
-        self._first_ns = 0
+        self._first: Decoded | None = None
         self._waiting: Frame | None = None
         self._ended = False
 
@@ -56,6 +71,7 @@ class VideoCamera(Camera):
                 f"{options.path}: expected a frame {options.first_frame} to start with, "
                 f"got a video of {reader.n_read} frames"
             )
+        self._frames = _kept(itertools.islice(reader, n_frames)) if options.preload else reader
         path = options.path.resolve()
         source = {
             "driver": "video",
@@ -68,7 +84,7 @@ class VideoCamera(Camera):
             height=reader.height,
             width=reader.width,
             channels=1,
-            frame_rate_hz=reader.frame_rate_hz,
+            frame_rate_hz=options.frame_rate_hz or reader.frame_rate_hz,
             n_frames=n_frames,
             reproducible=True,
             source=source,
@@ -87,7 +103,7 @@ class VideoCamera(Camera):
             )
         if self.ended:
             return None
-        frame = self._waiting or self._next(self._reader)
+        frame = self._waiting or self._next()
         self._waiting = None
         if frame is None:
             self._ended = True
@@ -116,6 +132,7 @@ class VideoCamera(Camera):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+            self._frames = iter(())
 
     def _length(self, reader: VideoReader) -> int | None:
         """How many frames will be delivered, or None if the file does not say how many it has."""
@@ -130,8 +147,8 @@ class VideoCamera(Camera):
             )
         return options.n_frames or n_there
 
-    def _next(self, reader: VideoReader) -> Frame | None:
-        decoded = next(reader, None)
+    def _next(self) -> Frame | None:
+        decoded = next(self._frames, None)
         if decoded is None:
             if self._n_left:
                 raise CameraFailedError(f"{self._options.path}: expected {self._n_left} more frames, got the end")
@@ -139,11 +156,23 @@ class VideoCamera(Camera):
         if self._n_left is not None:
             self._n_left -= 1
         if not self._started_ns:
-            self._started_ns, self._first_ns = time.monotonic_ns(), decoded.time_ns
+            self._started_ns, self._first = time.monotonic_ns(), decoded
         image = decoded.image.view()
         image.flags.writeable = False
-        timestamp_ns = self._started_ns + decoded.time_ns - self._first_ns
+        timestamp_ns = self._started_ns + self._since_first_ns(decoded)
         return Frame(decoded.index, timestamp_ns, 0, decoded.time_ns, image)
+
+    def _since_first_ns(self, decoded: Decoded) -> int:
+        assert self._first is not None  # noqa: S101  # whoever asks has set it
+        rate_hz = self._options.frame_rate_hz
+        if rate_hz is None:
+            return decoded.time_ns - self._first.time_ns
+        return round((decoded.index - self._first.index) * 1e9 / rate_hz)
+
+
+def _kept(frames: Iterator[Decoded]) -> Iterator[Decoded]:
+    """Decode everything now; each frame is a copy, since a decoder writes them all to one place."""
+    return iter([replace(frame, image=frame.image.copy()) for frame in frames])
 
 
 def sha256_of(path: Path) -> str:

@@ -32,7 +32,8 @@ class ExportedOptions(EngineOptions):
     Attributes:
         path: The model's folder, or `zoo:NAME` for one that comes with the program.
         tolerance_px: A session does not start if, at the model's stored reference images, this engine finds a point
-            farther than this from where it should be.
+            farther than this from where it should be. In `bf16` a tenth of the points may lie farther (of two peaks
+            that are almost the same rounding may choose the other), and the rest takes about 1 px.
     """
 
     path: Annotated[Path, Field(strict=False)]

@@ -40,6 +40,7 @@ class Parity:
         extra_points: Points that only the engine saw, counted likewise.
         offset_px: Median of engine − reference, signed, (x, y), px.
         p50_px: Median distance, px.
+        p90_px: 90th percentile, px.
         p99_px: 99th percentile, px.
         max_px: Largest distance, px.
         max_score_difference: Largest difference of a node's or animal's score or of a class probability.
@@ -56,6 +57,7 @@ class Parity:
     extra_points: int
     offset_px: tuple[float, float]
     p50_px: float
+    p90_px: float
     p99_px: float
     max_px: float
     max_score_difference: float
@@ -73,7 +75,7 @@ class Parity:
         """Return whether the engine may be trusted: whether `deviation` has nothing to say."""
         return not self.deviation(tolerance_px)
 
-    def deviation(self, tolerance_px: float) -> str:
+    def deviation(self, tolerance_px: float, *, rounds: bool = False) -> str:
         """Say in one sentence what is wrong and what to look at; the empty string if nothing is.
 
         Nothing is wrong if there were points to compare, no animal or point is missing or extra, 99 % of the points
@@ -81,12 +83,14 @@ class Parity:
 
         Args:
             tolerance_px: How far a point may lie from the reference, px.
+            rounds: The engine computes in bfloat16, whose 8 bits decide where a map has two peaks that are almost the
+                same: 90 % of the points must lie within the tolerance.
         """
         faults = (
             self._nothing_compared,
             self._other_animals,
             self._shift(tolerance_px),
-            self._scatter(tolerance_px),
+            self._scatter(tolerance_px, rounds=rounds),
             self._other_points,
             self._other_scores,
         )
@@ -124,11 +128,12 @@ class Parity:
             f"try another engine, as this one may resize or crop differently"
         )
 
-    def _scatter(self, tolerance_px: float) -> str:
-        if not self.p99_px > tolerance_px:
+    def _scatter(self, tolerance_px: float, *, rounds: bool) -> str:
+        share, distance_px = ("10 %", self.p90_px) if rounds else ("1 %", self.p99_px)
+        if not distance_px > tolerance_px:
             return ""
         return (
-            f"1 % of the points lie {self.p99_px:.2f} px or more from the reference (half of them within "
+            f"{share} of the points lie {distance_px:.2f} px or more from the reference (half of them within "
             f"{self.p50_px:.2f} px, the farthest {self.max_px:.2f} px): check the weights and the precision"
         )
 
@@ -248,7 +253,7 @@ class _Tally:
         offsets = np.concatenate(self._offsets) if self._offsets else np.empty((0, 2))
         distances = np.hypot(offsets[:, 0], offsets[:, 1])
         there = len(offsets) > 0
-        p50, p99, largest = np.percentile(distances, (50, 99, 100)) if there else (np.nan,) * 3
+        p50, p90, p99, largest = np.percentile(distances, (50, 90, 99, 100)) if there else (np.nan,) * 4
         x, y = np.median(offsets, axis=0) if there else (np.nan, np.nan)
         return Parity(
             n_images=self._n_images,
@@ -260,6 +265,7 @@ class _Tally:
             extra_points=self._extra_points,
             offset_px=(float(x), float(y)),
             p50_px=float(p50),
+            p90_px=float(p90),
             p99_px=float(p99),
             max_px=float(largest),
             max_score_difference=_largest(self._score_differences),

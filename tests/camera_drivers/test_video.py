@@ -64,6 +64,7 @@ def test_provenance(film: Path) -> None:
         ({"first_frame": 12}, range(12, 30)),
         ({"first_frame": 12, "n_frames": 5}, range(12, 17)),
         ({"n_frames": 30, "pace": "realtime"}, range(30)),
+        ({"first_frame": 12, "n_frames": 5, "preload": True}, range(12, 17)),
     ],
 )
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -85,6 +86,23 @@ def test_realtime_pace_waits_for_the_files_times(film: Path) -> None:
         frames = take_all(camera)
         assert time.monotonic() - before >= 0.09
     assert all(frame.available_ns >= frame.timestamp_ns for frame in frames)
+
+
+def test_realtime_pace_at_another_rate(film: Path) -> None:
+    options = VideoOptions(path=film, pace="realtime", first_frame=5, n_frames=10, frame_rate_hz=400.0, preload=True)
+    with VideoCamera(options) as camera:
+        before = time.monotonic()
+        frames = take_all(camera)
+        assert time.monotonic() - before >= 9 * 0.0025
+    assert np.diff([frame.timestamp_ns for frame in frames]).tolist() == [2_500_000] * 9
+    assert all(frame.available_ns >= frame.timestamp_ns for frame in frames)
+    with VideoCamera(options) as camera:
+        assert camera.open().frame_rate_hz == 400.0
+
+
+def test_a_rate_without_a_pace_is_refused(film: Path) -> None:
+    with pytest.raises(ValueError, match="frame_rate_hz: expected none with pace consumer, got one"):
+        VideoOptions(path=film, frame_rate_hz=100.0)
 
 
 def test_every_pass_is_the_same(film: Path) -> None:
