@@ -8,7 +8,7 @@ from camera_drivers.acquisition import Acquisition
 from models.base import PoseModel
 from models.errors import ModelDiffersError
 from realtime.rig import Rig, RigError
-from realtime.rules import Rule, RuleContext, RuleError, compile_rule
+from realtime.rules import Rule, RuleContext, RuleError, compile_rules
 from realtime.stimulus import Stimulator
 from realtime.tracking import GreedyTracker
 from triggers.base import Trigger
@@ -130,17 +130,13 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
         )
     except RuleError as error:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error
-    rules, mistakes = [], []
-    for name, spec in rig.rules.items():
-        try:
-            rules.append(compile_rule(name, spec, context))
-        except RuleError as error:
-            mistakes.append(f"{rig.path}: {error}")
-    if mistakes:
-        raise RigError(mistakes)
+    try:
+        rules = compile_rules(rig.rules, context)
+    except RuleError as error:
+        raise RigError([f"{rig.path}: {problem}" for problem in error.problems]) from error
     for rule in rules:
         rule.warm_up()
-    return tuple(rules)
+    return rules
 
 
 def make_stimulator(rig: Rig, outputs: Mapping[str, Trigger]) -> Stimulator:

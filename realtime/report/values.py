@@ -73,8 +73,9 @@ def recorded_rule(description: Mapping[str, Any], name: str) -> Rule | None:
             centre=rig["animal"]["centre"],
             px_per_mm=rig.get("calibration", {}).get("px_per_mm"),
             zones={zone: ZoneSpec.model_validate(spec) for zone, spec in rig.get("zones", {}).items()},
+            rules={rule: RuleSpec.model_validate(spec) for rule, spec in rig["rules"].items()},
         )
-        return compile_rule(name, RuleSpec.model_validate(rig["rules"][name]), context)
+        return compile_rule(name, context.rules[name], context)
     except (KeyError, ValidationError, RuleError):
         return None  # a session of another version: its numbers are still there, without their names
 

@@ -3,8 +3,9 @@
 from realtime.rules.compiled import Comparison
 from realtime.rules.errors import RuleError
 from realtime.rules.recording import DecisionTable, TrackTable
-from realtime.rules.rule import Rule, compile_rule
+from realtime.rules.rule import Rule
 from realtime.rules.spec import RoleSpec, RuleContext, RuleSpec
+from realtime.rules.together import compile_rule, compile_rules
 from realtime.rules.zones import ZoneSpec
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "TrackTable",
     "ZoneSpec",
     "compile_rule",
+    "compile_rules",
 ]

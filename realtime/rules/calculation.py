@@ -14,8 +14,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.decision import State
 from realtime.rules import shapes, windows
 from realtime.rules.inner import inner
+
+_NO_PAIR = -2  # the row of an animal that is not asked for; -1 is one that is absent
 
 
 class Op(IntEnum):
@@ -60,6 +63,14 @@ class Op(IntEnum):
     LESS_EQUAL = 34
     GREATER = 35
     GREATER_EQUAL = 36
+    # Not a quantity of two: calculated before those.
+    STATE = 37  # column of the other rule; role and role of the pair that is asked for, -1 for none
+
+
+@inner
+def pair_index(one: int, other: int, first: int, stop: int) -> int:
+    """Return the place of an ordered pair of two different rows among those of rows `first` to `stop`."""
+    return (one - first) * (stop - first - 1) + (other - first) - (1 if other > one else 0)
 
 
 @inner
@@ -77,6 +88,21 @@ def _is_suspected(suspect_ids: NDArray[np.int32], row: int) -> float:
     if row < 0:
         return math.nan
     return 1.0 if suspect_ids[row] != 0 else 0.0
+
+
+@inner
+def _state(
+    states: NDArray[np.int8], frame: int, column: int, one: int, other: int, first_row: int, stop_row: int
+) -> float:
+    """Return what another rule said of a frame as a truth value; of one pair of rows where `one` is not -2."""
+    state = int(states[frame, column, 0])
+    if one != _NO_PAIR:
+        if one < 0 or other < 0 or one == other:
+            return math.nan
+        state = int(states[frame, column, 1 + pair_index(one, other, first_row, stop_row)])
+    if state == State.UNKNOWN:
+        return math.nan
+    return 1.0 if state == State.ON else 0.0
 
 
 @inner
@@ -167,6 +193,8 @@ def _remembered(
 def calculate(
     code: NDArray[np.int32],
     constants: NDArray[np.float64],
+    states: NDArray[np.int8],
+    frame: int,
     rows: NDArray[np.int64],
     first_row: int,
     stop_row: int,
@@ -243,6 +271,10 @@ def calculate(
         elif op == Op.SWAP_SUSPECTED:
             top += 1
             stack[top] = _is_suspected(suspect_ids, rows[a])
+        elif op == Op.STATE:
+            top += 1
+            one, other = (rows[b], rows[c]) if b >= 0 else (_NO_PAIR, _NO_PAIR)
+            stack[top] = _state(states, frame, a, one, other, first_row, stop_row)
         elif Op.HELD <= op <= Op.ANGULAR_SPEED:
             top -= 3 if op == Op.APPROACH_SPEED else 1 if op == Op.SPEED else 0
             stack[top] = _remembered(

@@ -20,16 +20,20 @@ class Checker:
         source: The expression, for messages.
         context: What names may refer to.
         role_names: The roles that the expression may name.
+        rule_name: The rule that the expression belongs to.
 
     Attributes:
         used: The roles that it names, as far as it has been checked.
+        rules: The other rules that it names, and where first.
     """
 
-    def __init__(self, source: Source, context: RuleContext, role_names: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, context: RuleContext, role_names: tuple[str, ...], rule_name: str) -> None:
         self._source = source
         self._context = context
         self._role_names = role_names
+        self._rule_name = rule_name
         self.used: set[str] = set()
+        self.rules: dict[str, Span] = {}
 
     def condition(self, node: Node) -> None:
         """Check a tree that has to be true or false.
@@ -170,6 +174,8 @@ class Checker:
                 self._window(node.name, argument)
             elif parameter is Parameter.ZONE:
                 self._zone(node.name, argument)
+            elif parameter is Parameter.RULE:
+                self._rule(node, argument)
             else:
                 self._point_argument(node.name, parameter, argument)
         return dimensions[0] if function.result is Result.AS_ARGUMENTS else function.result
@@ -219,15 +225,35 @@ class Checker:
                 argument.span, f"expected $.animal.centre for '{name}', got none; name the node in the rig file"
             )
 
+    def _rule(self, call: Call, argument: Node) -> None:
+        """Refuse what is not another rule, and a question after one pair of a rule that has none."""
+        rules = tuple(name for name in self._context.rules if name != self._rule_name)
+        if not isinstance(argument, Point) or argument.node is not None:
+            raise self._error(argument.span, f"expected a rule for '{call.name}', got '{self._text(argument)}'")
+        name = argument.role
+        if name == self._rule_name:
+            raise self._error(
+                argument.span, f"expected another rule, got '{name}' itself; a rule cannot ask for itself"
+            )
+        if name not in rules:
+            known = ", ".join(rules) or "the rig has none"
+            raise self._error(argument.span, f"expected another rule ({known}), got '{name}'{suggestion(name, rules)}")
+        if len(call.arguments) > 1 and self._context.rules[name].any_pair is None:
+            raise self._error(
+                call.span, f"expected a rule with any_pair to ask for one pair, got '{name}'; write 'state({name})'"
+            )
+        self.rules.setdefault(name, argument.span)
+
     def _count(self, node: Call, function: Function) -> None:
         n_expected, n_got = len(function.parameters), len(node.arguments)
-        if n_got in {n_expected, n_expected - function.has_default} or (function.repeats and n_got > n_expected):
+        if n_got in {n_expected, n_expected - function.n_optional} or (function.repeats and n_got > n_expected):
             return
         names = [parameter.value for parameter in function.parameters]
-        optional = f"[, {names.pop()}]" if function.has_default else ", ..." if function.repeats else ""
+        kept, optional = names[: n_expected - function.n_optional], names[n_expected - function.n_optional :]
+        tail = f"[, {', '.join(optional)}]" if optional else ", ..." if function.repeats else ""
         raise self._error(
             node.span,
-            f"expected {node.name}({', '.join(names)}{optional}), got {n_got} argument{'' if n_got == 1 else 's'}",
+            f"expected {node.name}({', '.join(kept)}{tail}), got {n_got} argument{'' if n_got == 1 else 's'}",
         )
 
     def _point_argument(self, name: str, parameter: Parameter, argument: Node) -> None:

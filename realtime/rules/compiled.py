@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from realtime.rules.calculation import Op
 from realtime.rules.checked import Checker
-from realtime.rules.errors import RuleError, Source
+from realtime.rules.errors import Place, RuleError, Source
 from realtime.rules.functions import DEFAULT_WINDOW_S, FUNCTIONS, Function, Parameter, Result
 from realtime.rules.kernel import Role, Setting
 from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, parse, walk
@@ -56,8 +56,10 @@ class Program:
         code: `(n_rows, 4)` int32, see `calculation.Op`.
         constants: `(n_constants,)` float64.
         bindings: `(n_roles, 2)` int32, how each role finds its animal, see `kernel.Role`.
-        settings: `(6,)` int64, see `kernel.Setting`.
+        settings: `(9,)` int64, see `kernel.Setting`.
         width: Columns of memory that a binding needs, see `windows`.
+        needs: The rules that it names, and where.
+        asks_for_pairs: Whether it asks for one pair of such a rule.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Program:
     bindings: NDArray[np.int32]
     settings: NDArray[np.int64]
     width: int
+    needs: Mapping[str, Place]
+    asks_for_pairs: bool
 
 
 def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
@@ -87,7 +91,7 @@ def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
         if text is None:
             continue
         try:
-            conditions.append(_Condition.checked(key, Source(f"$.rules.{name}.{key}", text), context, pair))
+            conditions.append(_Condition.checked(name, key, text, context, pair))
         except RuleError as error:
             problems.append(str(error))
     used = {role for condition in conditions for role in condition.checker.used}
@@ -114,8 +118,9 @@ class _Condition:
     tree: Node
 
     @classmethod
-    def checked(cls, key: str, source: Source, context: RuleContext, pair: tuple[str, ...]) -> "_Condition":
-        checker = Checker(source, context, (*pair, *context.roles))
+    def checked(cls, name: str, key: str, text: str, context: RuleContext, pair: tuple[str, ...]) -> "_Condition":
+        source = Source(f"$.rules.{name}.{key}", text)
+        checker = Checker(source, context, (*pair, *context.roles), name)
         tree = parse(source)
         checker.condition(tree)
         return cls(key, source, checker, tree)
@@ -141,7 +146,17 @@ def _program(name: str, spec: RuleSpec, context: RuleContext, conditions: list[_
         bindings=np.array(list(emitter.roles.values()), np.int32).reshape(-1, 2),
         settings=settings,
         width=emitter.width,
+        needs=_needs(conditions),
+        asks_for_pairs=emitter.asks_for_pairs,
     )
+
+
+def _needs(conditions: list[_Condition]) -> dict[str, Place]:
+    needs: dict[str, Place] = {}
+    for condition in conditions:
+        for rule, span in condition.checker.rules.items():
+            needs.setdefault(rule, Place(condition.source, span))
+    return needs
 
 
 class _Emitter:
@@ -153,6 +168,7 @@ class _Emitter:
         self.constants: list[float] = []
         self.comparisons: list[Comparison] = []
         self.width = 0
+        self.asks_for_pairs = False
         self._zones: dict[str, int] = {}
         self.roles: dict[str, tuple[int, int]] = {
             role: (how, 0) for role, how in zip(pair, (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
@@ -232,9 +248,12 @@ class _Emitter:
             elif parameter in {Parameter.QUANTITY, Parameter.LENGTH}:
                 self._quantity(argument, scale, condition)
             elif isinstance(argument, Point):
-                operands += self._zone(argument) if parameter is Parameter.ZONE else self._point(argument, parameter)
+                operands += self._operands(argument, parameter)
         if function.slot:
             operands = self._slot(node, function)
+        if Parameter.RULE in function.parameters:
+            self.asks_for_pairs |= len(operands) > 1
+            operands += [-1] * (len(function.parameters) - len(operands))
         for op in function.ops:
             self._emit(op, *operands)
 
@@ -253,6 +272,13 @@ class _Emitter:
             window_s = last.value * self._scale(last.unit)
         role = self._role(first.role) if isinstance(first, Point) else -1
         return [slot, self._stored(round(window_s * 1e9)), role]
+
+    def _operands(self, point: Point, parameter: Parameter) -> list[int]:
+        if parameter is Parameter.ZONE:
+            return self._zone(point)
+        if parameter is Parameter.RULE:
+            return [list(self._context.rules).index(point.role)]
+        return self._point(point, parameter)
 
     def _zone(self, point: Point) -> list[int]:
         """Return where the constants hold a zone, and the centre's node."""

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 
 class RuleError(ValueError):
-    """A rule or a role cannot be understood; the text says where, what was expected, and what to write instead."""
+    """A rule or a role cannot be understood; the text says where, what was expected, and what to write instead.
+
+    Attributes:
+        problems: One text for each rule that cannot.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class Span(NamedTuple):
@@ -46,6 +54,18 @@ class Source:
         indent = "".join("\t" if character == "\t" else " " for character in line[:column])
         carets = "^" * max(1, min(span.stop - span.start, len(line) - column))
         return RuleError(f"{self.key}: {place}: {message}\n    {line}\n    {indent}{carets}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in an expression something stands."""
+
+    source: Source
+    span: Span
+
+    def error(self, message: str) -> RuleError:
+        """Return an error that points here, see `Source.error`."""
+        return self.source.error(self.span, message)
 
 
 def suggestion(got: str, known: tuple[str, ...]) -> str:

@@ -15,6 +15,8 @@
 | `confidence(a)` | the mean score of all of a's nodes | the animal is absent |
 | `identity_confidence(a)` | how sure the tracker is that a is still a, 0–1 | the animal is absent |
 | `swap_suspected(a)` | whether a may be another animal since some time, as far as the tracker knows | the animal is absent |
+| `state(rule)` | whether another rule of the rig is on in this frame; one with `any_pair`, whether it is for any | the other rule is UNKNOWN |
+| `state(rule, a, b)` | whether another rule, one with `any_pair`, is on for a and b in this order; its `for_s` and `refractory_s` count | it is UNKNOWN for them, a or b is absent, or both are one animal |
 | `abs(x)` `min(x, y, …)` `max(x, y, …)` | a number of the same kind | an argument is unknown |
 | `speed(p)` `speed(p, window)` | how far the point is from where it was a window ago, per second | it is not seen now, or was not between one and three windows ago |
 | `approach_speed(a, b)` `…(a, b, window)` | by how much a came nearer, per second, to where b is now; b's own way does not count, so that who keeps up with one that flees approaches it; negative when it goes away | b is not seen, or as `speed` of a |
@@ -32,6 +34,8 @@ Time is that of the frames, so that dropped frames and jitter change nothing but
 its value from one frame to the next, a number is between two frames what it is in the middle. Before the first frame,
 for a pair before both tracks were there, everything is unknown. Speeds follow a track, and start anew where the
 tracker corrects a swap; with `require_identity`, frames in which it is doubtful who is who are remembered as unknown.
+
+Rules that name others are evaluated after them, in the same frame; they cannot name one another in a circle.
 """  # noqa: E501 - a table's row is one line
 
 from collections.abc import Mapping
@@ -62,6 +66,7 @@ class Parameter(Enum):
     NODE = "a role.node"
     ANIMAL_OR_NODE = "a role or role.node"
     ZONE = "a zone"
+    RULE = "a rule"
 
 
 class Result(Enum):
@@ -82,7 +87,7 @@ class Function:
         result: What it gives.
         repeats: Whether the last parameter may come again and again.
         slot: Columns of memory that it needs.
-        has_default: Whether the last argument, a window, may be left out.
+        n_optional: How many of the last arguments may be left out, all of them together.
     """
 
     ops: tuple[Op, ...]
@@ -90,11 +95,11 @@ class Function:
     result: Dimension | Result
     repeats: bool = False
     slot: int = 0
-    has_default: bool = False
+    n_optional: int = 0
 
 
 def _motion(op: Op, parameters: tuple[Parameter, ...], result: Dimension, *before: Op) -> Function:
-    return Function((*before, op), (*parameters, Parameter.WINDOW), result, slot=Motion.SIZE, has_default=True)
+    return Function((*before, op), (*parameters, Parameter.WINDOW), result, slot=Motion.SIZE, n_optional=1)
 
 
 _QUANTITY, _CONDITION, _WINDOW = Parameter.QUANTITY, Parameter.CONDITION, Parameter.WINDOW
@@ -116,6 +121,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "confidence": Function((Op.CONFIDENCE,), (_ANIMAL,), NUMBER),
         "identity_confidence": Function((Op.IDENTITY_CONFIDENCE,), (_ANIMAL,), NUMBER),
         "swap_suspected": Function((Op.SWAP_SUSPECTED,), (_ANIMAL,), _TRUTH),
+        "state": Function((Op.STATE,), (Parameter.RULE, _ANIMAL, _ANIMAL), _TRUTH, n_optional=2),
         "abs": Function((Op.ABS,), (_QUANTITY,), _AS_ARGUMENTS),
         "min": Function((Op.MIN,), (_QUANTITY, _QUANTITY), _AS_ARGUMENTS, repeats=True),
         "max": Function((Op.MAX,), (_QUANTITY, _QUANTITY), _AS_ARGUMENTS, repeats=True),

@@ -64,6 +64,9 @@ class Setting(IntEnum):
     HOLDS = 3  # 1 where `when_unknown` is "hold"
     ANY_PAIR = 4  # 1 where roles 0 and 1 are the members of a pair
     IDENTITY = 5  # index into the constants of the identity confidence that is required, -1 for none
+    COLUMN = 6  # where this rule's states stand for other rules to read, -1 for nowhere
+    ONLY_FIRST = 7  # with any pair, the track ids of the pair to report; 0 for the one that decides
+    ONLY_SECOND = 8
 
 
 class Memory(IntEnum):
@@ -269,6 +272,7 @@ def _report(
 def evaluate_frames(
     code: NDArray[np.int32],
     constants: NDArray[np.float64],
+    states: NDArray[np.int8],
     roles: NDArray[np.int32],
     settings: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -293,6 +297,8 @@ def evaluate_frames(
     Args:
         code: `(n_rows, 4)`, see `calculation.Op`: leaves `when` on the stack, and `until` above it if there is one.
         constants: `(n_constants,)` numbers of the expressions.
+        states: `(n_frames, n_columns, 1 + n_pairs)`, what rules that others name said of a frame, see `State`; then of
+            its ordered pairs of tracks. A rule reads those evaluated before it, and writes its own column.
         roles: `(n_roles, 2)`, see `Role`.
         settings: See `Setting`.
         memory: See `Memory`; all zero before the first frame; changed in place.
@@ -318,7 +324,7 @@ def evaluate_frames(
     numbers = np.empty(values.shape[1])
     rows = np.empty(roles.shape[0], np.int64)
     has_until, any_pair = settings[Setting.HAS_UNTIL] == 1, settings[Setting.ANY_PAIR] == 1
-    required = settings[Setting.IDENTITY]
+    required, column = settings[Setting.IDENTITY], settings[Setting.COLUMN]
     for frame in range(timestamps_ns.shape[0]):
         first, stop, now_ns = offsets[frame], offsets[frame + 1], timestamps_ns[frame]
         old, n_old, at = memory[Memory.ACTIVE_TABLE], memory[Memory.N_BINDINGS], 0
@@ -342,6 +348,8 @@ def evaluate_frames(
             calculate(
                 code,
                 constants,
+                states,
+                frame,
                 rows,
                 first,
                 stop,
@@ -367,12 +375,18 @@ def evaluate_frames(
             if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
                 state = found
             telling = 3 if found == State.ON else 2 if was_latched else 1 if found == State.UNKNOWN else 0
+            if any_pair and settings[Setting.ONLY_FIRST] == first_id and settings[Setting.ONLY_SECOND] == second_id:
+                telling = 4
+            if column >= 0 and any_pair and index + 1 < states.shape[2]:
+                states[frame, column, index + 1] = found
             if telling > most:
                 most = telling
                 _report(rows, track_ids, numbers, frame, outcomes, values)
         for ended in range(at, n_old):
             _give_back(memory, free, bindings[old, ended, Binding.PLACE])
         outcomes[frame, Outcome.STATE] = state
+        if column >= 0:
+            states[frame, column, 0] = state
         outcomes[frame, Outcome.EDGE] = _close_frame(state, now_ns, memory, n_bindings)
 
 
@@ -388,7 +402,8 @@ def machine_code() -> Callable[..., None]:
     `TypeError` at once, where Numba would otherwise stop the loop for seconds to compile for it.
     """
     i32, i64, f32, f64 = numba.int32, numba.int64, numba.float32, numba.float64
-    program = (_array(i32, 2), _array(f64, 1), _array(i32, 2), _array(i64, 1))
+    states = _array(numba.int8, 3, readonly=False)
+    program = (_array(i32, 2), _array(f64, 1), states, _array(i32, 2), _array(i64, 1))
     memory = (
         _array(i64, 1, readonly=False),
         _array(i64, 3, readonly=False),

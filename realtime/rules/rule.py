@@ -1,50 +1,77 @@
 """Rule: a compiled rule with its memory, for one frame at a time or a whole recording."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime.decision import Decision, Edge, State
-from realtime.rules.compiled import Comparison, Program, compile_program
+from realtime.rules.compiled import Comparison, Program
 from realtime.rules.kernel import Binding, Memory, Outcome, Setting, machine_code
 from realtime.rules.recording import DecisionTable, TrackTable
-from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.tracks import Tracks
 
 _STATES: Final = tuple(State)
 _EDGES: Final = tuple(Edge)
 
 
-def compile_rule(name: str, spec: RuleSpec, context: RuleContext) -> "Rule":
-    """Check a rule of a rig file and make it ready to evaluate.
+class States:
+    """What rules that others name said of the frame in hand: written by each, read by those that come after it.
 
-    Args:
-        name: The rule's name in the rig file.
-        spec: Its table.
-        context: What its names may refer to.
-
-    Raises:
-        RuleError: Everything that is wrong with it; the text quotes the expression and points at the column.
+    Attributes:
+        n_columns: One for each rule of the rig; 0 where none names another.
+        has_pairs: Whether a rule asks for one pair.
+        table: `(1, n_columns, 1 + n_pairs)` int8, see `kernel.evaluate_frames`.
     """
-    return Rule(compile_program(name, spec, context))
+
+    def __init__(self, n_columns: int = 0, *, has_pairs: bool = False) -> None:
+        self.n_columns: Final = n_columns
+        self.has_pairs: Final = has_pairs
+        self.table = self.empty(1, n_tracks=2)
+
+    def empty(self, n_frames: int, n_tracks: int) -> NDArray[np.int8]:
+        """Return a table for so many frames of at most so many tracks in which everything is UNKNOWN."""
+        n_pairs = max(0, n_tracks * (n_tracks - 1)) if self.has_pairs else 0
+        return np.full((n_frames, self.n_columns, 1 + n_pairs), State.UNKNOWN, np.int8)
+
+    def fit(self, n_tracks: int) -> None:
+        """Make room for the pairs of a frame; what was said of it so far is kept."""
+        if self.has_pairs and n_tracks * (n_tracks - 1) >= self.table.shape[2]:
+            small = self.table
+            self.table = self.empty(1, n_tracks)
+            self.table[:, :, : small.shape[2]] = small
 
 
 class Rule:
     """One rule. Its state follows the table in `realtime.rules.kernel`.
 
+    Args:
+        program: The compiled rule.
+        states: What the rules of its rig share.
+        column: Where this rule's states stand in there, -1 for nowhere.
+        needs: The rules that it names, and those that they do, each after those that it names itself.
+
     Attributes:
         name: The rule's name.
+        needs: Rules that have to be evaluated on a frame before this one.
         roles: The names behind `Decision.track_ids`, in that order.
         comparisons: The comparisons behind `Decision.values`, in that order.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(
+        self, program: Program, states: States | None = None, column: int = -1, needs: Sequence["Rule"] = ()
+    ) -> None:
         self.name: Final = program.name
+        self.needs: Final = tuple(needs)
         self.roles: Final = program.roles
         self.comparisons: Final[tuple[Comparison, ...]] = program.comparisons
         self._units = tuple(comparison.unit for comparison in program.comparisons)
-        self._program = (program.code, program.constants, program.bindings, program.settings)
+        settings = program.settings.copy()
+        settings[Setting.COLUMN] = column
+        self._code, self._program = (program.code, program.constants), (program.bindings, settings)
+        self._states = States() if states is None else states
+        self._frame: tuple[int, int] | None = None  # the last one that was evaluated
         self._any_pair = bool(program.settings[Setting.ANY_PAIR])
         self._memory = np.zeros(len(Memory), np.int64)
         self._width = program.width
@@ -58,6 +85,7 @@ class Rule:
     def reset(self) -> None:
         """Forget every frame, as before the first one."""
         self._memory[:] = 0
+        self._frame = None
 
     def warm_up(self) -> None:
         """Compile, or load what an earlier run compiled, so that the first frame is not late; changes no state."""
@@ -70,13 +98,26 @@ class Rule:
             tracks: The frame's tracks.
             frame_id: The frame, for the record.
             timestamp_ns: The frame's time, not before that of the frame before.
+
+        Raises:
+            RuntimeError: A rule that this one names was not evaluated on this frame yet.
         """
+        self._frame = (frame_id, timestamp_ns)
+        for rule in self.needs:
+            if rule._frame != self._frame:  # noqa: SLF001 - of the same class
+                raise RuntimeError(
+                    f"rule {self.name}: expected rule {rule.name}, which it names, to be evaluated before it on frame "
+                    f"{frame_id}; evaluate rules in the order of compile_rules"
+                )
         n_tracks = len(tracks.track_ids)
         if self._any_pair and n_tracks * (n_tracks - 1) > self._bindings.shape[1]:
             self._grow(n_tracks)
+        self._states.fit(n_tracks)
         self._offsets[1] = n_tracks
         self._timestamp_ns[0] = timestamp_ns
         machine_code()(
+            *self._code,
+            self._states.table,
             *self._program,
             self._memory,
             self._bindings,
@@ -106,12 +147,24 @@ class Rule:
         )
 
     def evaluate_recording(self, recording: TrackTable) -> DecisionTable:
-        """Evaluate the rule on a whole recording from its first frame on; the live state is left alone."""
+        """Evaluate the rule on a whole recording from its first frame on; the live state is left alone.
+
+        The rules that it names are evaluated before it, all on this recording.
+        """
+        n_tracks = int(np.diff(recording.offsets).max(initial=0))
+        states = self._states.empty(len(recording.frame_ids), n_tracks)
+        for rule in self.needs:
+            rule._evaluate_all(recording, states)  # noqa: SLF001 - of the same class
+        return self._evaluate_all(recording, states)
+
+    def _evaluate_all(self, recording: TrackTable, states: NDArray[np.int8]) -> DecisionTable:
         n_frames = len(recording.frame_ids)
         outcomes = np.zeros((n_frames, self._outcome.shape[1]), np.int32)
         values = np.zeros((n_frames, self._values.shape[1]))
         bindings = self._binding_tables(int(np.diff(recording.offsets).max(initial=0)))
         machine_code()(
+            *self._code,
+            states,
             *self._program,
             np.zeros(len(Memory), np.int64),
             bindings,

@@ -79,6 +79,7 @@ class RuleContext:
         centre: The node that stands for the animal where a rule names no node.
         px_per_mm: The calibration, or None.
         zones: The rig's zones.
+        rules: All rules of the rig, as far as they may ask for one another.
 
     Raises:
         RuleError: A name is not a node or a class, or the calibration is not a positive number.
@@ -92,6 +93,7 @@ class RuleContext:
     centre: str | None = None
     px_per_mm: float | None = None
     zones: Mapping[str, ZoneSpec] = field(default_factory=dict)
+    rules: Mapping[str, RuleSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [
