@@ -16,7 +16,7 @@ from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.errors import CameraError, CameraFailedError, CameraNotOpenError, CameraTimeoutError
 from camera_drivers.frame import Frame
 from camera_drivers.process import MESSAGE_BYTES
-from camera_drivers.ring import FrameRing, Overflow, Policy, Reason, RingReader
+from camera_drivers.ring import FrameRing, Overflow, Policy, Reason, RingReader, Wait
 
 _OPEN_LIMIT_S = 60.0  # slow vendors take 10 s, the SHA-256 of a long video longer
 _CLOSE_LIMIT_S = 0.8
@@ -39,14 +39,25 @@ class Acquisition(Camera):
         policy: "latest": `grab` returns the freshest frame, those passed over are counted; "every": none is skipped.
         overflow: What the camera's process does when the ring is full.
         capacity: The ring's length, frames.
+        wait: How `grab` waits; see `FrameRing.reader`.
     """
 
-    def __init__(self, driver: str, options: BaseModel, *, policy: Policy, overflow: Overflow, capacity: int) -> None:
+    def __init__(
+        self,
+        driver: str,
+        options: BaseModel,
+        *,
+        policy: Policy,
+        overflow: Overflow,
+        capacity: int,
+        wait: Wait = "sleep",
+    ) -> None:
         self._driver = driver
         self._options = options
         self._policy = policy
         self._overflow = overflow
         self._capacity = capacity
+        self._wait = wait
         self._child: _Child | None = None
         self._ring: FrameRing | None = None
         self._reader: RingReader | None = None
@@ -159,7 +170,7 @@ class Acquisition(Camera):
                 f'loop.frames = "every", got "{self._policy}" with overflow "{self._overflow}"'
             )
         self._ring = FrameRing.create(info.height, info.width, info.channels, self._capacity, self._overflow)
-        self._reader = self._ring.reader("loop", self._policy)
+        self._reader = self._ring.reader("loop", self._policy, self._wait)
         handle = self._ring.handle()
         socket.send_fds(child.link, [handle.to_json().encode()], handle.fds)
         return info

@@ -26,6 +26,7 @@ from camera_drivers.frame import Frame
 
 Consumer = Literal["loop", "recorder"]
 Policy = Literal["latest", "every"]
+Wait = Literal["sleep", "spin"]
 Overflow = Literal["drop_oldest", "drop_newest", "wait"]
 Reason = Literal[
     "skipped_by_loop",
@@ -180,8 +181,13 @@ class FrameRing:
         """Stop keeping frames for a consumer, because it has died before it attached."""
         self._memory.cells[_STATES + CONSUMERS.index(consumer)] = _GONE
 
-    def reader(self, consumer: Consumer, policy: Policy) -> "RingReader":
+    def reader(self, consumer: Consumer, policy: Policy, wait: Wait = "sleep") -> "RingReader":
         """Attach as a consumer that gets every frame, or the newest with the others counted as skipped.
+
+        Args:
+            consumer: Which.
+            policy: Which frames it gets.
+            wait: How it waits for one: asleep, or by asking again and again, which keeps its processor awake and busy.
 
         Raises:
             RuntimeError: This consumer has been attached before.
@@ -189,7 +195,7 @@ class FrameRing:
         k = CONSUMERS.index(consumer)
         if self._memory.cells[_STATES + k] in {_ATTACHED, _GONE}:
             raise RuntimeError(f"ring: expected one {consumer} in a session, got a second")
-        reader = RingReader(self._handle, self._memory, k, policy)
+        reader = RingReader(self._handle, self._memory, k, policy, wait)
         self._memory.cells[_STATES + k] = _ATTACHED
         return reader
 
@@ -335,7 +341,7 @@ class FrameRing:
 class RingReader:
     """One consumer's end of a ring; made by `FrameRing.reader`."""
 
-    def __init__(self, handle: RingHandle, memory: _Memory, k: int, policy: Policy) -> None:
+    def __init__(self, handle: RingHandle, memory: _Memory, k: int, policy: Policy, wait: Wait) -> None:
         self._k = k
         self._memory = memory
         self._images = [image.view() for image in memory.images]
@@ -348,6 +354,7 @@ class RingReader:
         self._release = os.dup(handle.fds[2])
         self._poll = select.poll()
         self._poll.register(self._queue, select.POLLIN)
+        self._spins = wait == "spin"
         self._held: int | None = None
         self._ended = False
 
@@ -362,7 +369,7 @@ class RingReader:
         if self._ended:
             return None
         numbers = _receive(self._queue, self._at_once)
-        if not numbers and timeout_s > 0.0 and self._poll.poll(timeout_s * 1e3):
+        if not numbers and timeout_s > 0.0 and self._arrives(timeout_s):
             numbers = _receive(self._queue, self._at_once)
         if numbers and numbers[-1] == _END:
             self._ended = True
@@ -375,6 +382,16 @@ class RingReader:
         if skipped:
             self._memory.counters[1 + self._k, REASONS.index(_MISSED_BY[CONSUMERS[self._k]])] += len(skipped)
         return self._frame(self._held)
+
+    def _arrives(self, timeout_s: float) -> bool:
+        """Wait for the next number; return whether one came."""
+        if not self._spins:
+            return bool(self._poll.poll(timeout_s * 1e3))
+        end_s = time.monotonic() + timeout_s
+        while not self._poll.poll(0):
+            if time.monotonic() >= end_s:
+                return False
+        return True
 
     @property
     def n_waiting(self) -> int:

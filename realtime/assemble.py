@@ -22,6 +22,7 @@ def make_camera(rig: Rig) -> Acquisition:
         policy=rig.loop.frames,
         overflow="drop_oldest" if rig.loop.frames == "latest" else "wait",
         capacity=rig.loop.ring_frames,
+        wait=rig.loop.wait,
     )
 
 
@@ -117,8 +118,24 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
     Raises:
         RigError: A rule, or the animal's heading, names what is not there; all mistakes are listed.
     """
+    context = rule_context(rig, model)
     try:
-        context = RuleContext(
+        rules = compile_rules(rig.rules, context)
+    except RuleError as error:
+        raise RigError([f"{rig.path}: {problem}" for problem in error.problems]) from error
+    for rule in rules:
+        rule.warm_up()
+    return rules
+
+
+def rule_context(rig: Rig, model: PoseModel) -> RuleContext:
+    """Return what names in the rig's rules may refer to.
+
+    Raises:
+        RigError: The animal's heading, a role or a zone names what is not there; all mistakes are listed.
+    """
+    try:
+        return RuleContext(
             node_names=model.skeleton.nodes,
             class_names=identity_names(rig, model),
             roles=rig.roles,
@@ -127,16 +144,10 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
             centre=rig.animal.centre,
             px_per_mm=rig.calibration.px_per_mm,
             zones=rig.zones,
+            rules=rig.rules,
         )
     except RuleError as error:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error
-    try:
-        rules = compile_rules(rig.rules, context)
-    except RuleError as error:
-        raise RigError([f"{rig.path}: {problem}" for problem in error.problems]) from error
-    for rule in rules:
-        rule.warm_up()
-    return rules
 
 
 def make_stimulator(rig: Rig, outputs: Mapping[str, Trigger]) -> Stimulator:

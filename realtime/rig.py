@@ -38,6 +38,9 @@ class LoopOptions(_Section):
     Attributes:
         frames: `latest` = the freshest frame wins and the others are counted as skipped; `every` = no frame is skipped
             (files and simulations that wait for the loop).
+        wait: `sleep` = the loop sleeps until the next frame; `spin` = it asks for it again and again. A processor that
+            slept takes up to twice as long for the next frame, so `spin` is faster; it takes one core whole, and is for
+            computers with another one to spare.
         deadline_ms: A pose older than this never fires; it is logged as late.
         ring_frames: Frames that the shared ring between camera, loop and recorder holds.
         camera_lost_s: The session ends, outputs off, when no frame came for this long.
@@ -45,6 +48,7 @@ class LoopOptions(_Section):
     """
 
     frames: Literal["latest", "every"] = "latest"
+    wait: Literal["sleep", "spin"] = "sleep"
     deadline_ms: float = Field(default=50.0, gt=0, le=10_000)
     ring_frames: int = Field(default=32, ge=4, le=4096)
     camera_lost_s: float = Field(default=2.0, gt=0, le=3600)

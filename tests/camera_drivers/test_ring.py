@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from camera_drivers.ring import FrameRing, Overflow, RingHandle, RingReader
+from camera_drivers.ring import FrameRing, Overflow, RingHandle, RingReader, Wait
 
 SHAPE = (6, 8)
 
@@ -130,6 +131,27 @@ def test_wait_waits_and_loses_nothing() -> None:
     assert put(ring, 4, timeout_s=0.03)
     assert ids_of(recorder) == [2, 3, 4]
     assert ring.drops == {}
+
+
+@pytest.mark.parametrize("wait", ["sleep", "spin"])
+def test_a_reader_waits_asleep_or_awake(ring: FrameRing, wait: Wait) -> None:
+    reader = ring.reader("loop", "every", wait)
+    before, worked = time.monotonic(), time.thread_time()
+    assert reader.take(0.05) is None
+    waited, worked = time.monotonic() - before, time.thread_time() - worked
+    assert 0.045 < waited < 1.0
+    # Somebody else may have had the processor for a while; asleep it is a hundredth.
+    assert worked > waited / 10 if wait == "spin" else worked < waited / 10
+    camera = threading.Timer(0.02, put, (ring, 7))
+    camera.start()
+    frame = reader.take(5.0)
+    camera.join()
+    assert frame is not None
+    assert frame.frame_id == 7
+    assert time.monotonic() - before < 2.0
+    ring.finish()
+    assert reader.take(0.05) is None
+    assert reader.ended
 
 
 def test_nobody_attached_holds_nothing_back() -> None:
