@@ -1,9 +1,20 @@
 """The command line: `poseloop`; a file for each group of commands."""
 
-from realtime.cli import enrolling, evaluating, importing, sessions, tracking, training, verifying
+from realtime.cli import enrolling, evaluating, explaining, importing, sessions, tracking, training, verifying
 from realtime.cli.app import app
 
-__all__ = ["app", "enrolling", "evaluating", "importing", "main", "sessions", "tracking", "training", "verifying"]
+__all__ = [
+    "app",
+    "enrolling",
+    "evaluating",
+    "explaining",
+    "importing",
+    "main",
+    "sessions",
+    "tracking",
+    "training",
+    "verifying",
+]
 
 
 def main() -> None:

@@ -78,6 +78,15 @@ def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
     """Check a rule and compile it.
 
     Raises:
+        RuleError: See `checked_conditions`.
+    """
+    return emit_program(name, spec, checked_conditions(name, spec, context), Emitter(context, spec))
+
+
+def checked_conditions(name: str, spec: RuleSpec, context: RuleContext) -> list["Condition"]:
+    """Return a rule's `when` and, if there is one, its `until`, as trees in which everything is right.
+
+    Raises:
         RuleError: Everything that is wrong with the rule, one message for each of its keys.
     """
     pair = spec.any_pair or ()
@@ -86,12 +95,12 @@ def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
         for member in pair
         if member in context.roles
     ]
-    conditions: list[_Condition] = []
+    conditions: list[Condition] = []
     for key, text in (("when", spec.when), ("until", spec.until)):
         if text is None:
             continue
         try:
-            conditions.append(_Condition.checked(name, key, text, context, pair))
+            conditions.append(Condition.checked(name, key, text, context, pair))
         except RuleError as error:
             problems.append(str(error))
     used = {role for condition in conditions for role in condition.checker.used}
@@ -105,11 +114,11 @@ def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
         )
     if problems:
         raise RuleError("\n".join(problems))
-    return _program(name, spec, context, conditions)
+    return conditions
 
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
+class Condition:
     """A `when` or an `until` without mistakes."""
 
     key: str
@@ -118,7 +127,8 @@ class _Condition:
     tree: Node
 
     @classmethod
-    def checked(cls, name: str, key: str, text: str, context: RuleContext, pair: tuple[str, ...]) -> "_Condition":
+    def checked(cls, name: str, key: str, text: str, context: RuleContext, pair: tuple[str, ...]) -> "Condition":
+        """Parse and check the text of one key of a rule."""
         source = Source(f"$.rules.{name}.{key}", text)
         checker = Checker(source, context, (*pair, *context.roles), name)
         tree = parse(source)
@@ -126,8 +136,8 @@ class _Condition:
         return cls(key, source, checker, tree)
 
 
-def _program(name: str, spec: RuleSpec, context: RuleContext, conditions: list[_Condition]) -> Program:
-    emitter = _Emitter(context, spec.any_pair or ())
+def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitter: "Emitter") -> Program:
+    """Compile checked conditions with a new emitter."""
     for condition in conditions:
         emitter.truth(condition.tree, condition)
     settings = np.zeros(len(Setting), np.int64)
@@ -151,7 +161,7 @@ def _program(name: str, spec: RuleSpec, context: RuleContext, conditions: list[_
     )
 
 
-def _needs(conditions: list[_Condition]) -> dict[str, Place]:
+def _needs(conditions: list[Condition]) -> dict[str, Place]:
     needs: dict[str, Place] = {}
     for condition in conditions:
         for rule, span in condition.checker.rules.items():
@@ -159,19 +169,20 @@ def _needs(conditions: list[_Condition]) -> dict[str, Place]:
     return needs
 
 
-class _Emitter:
+class Emitter:
     """Appends the code of checked trees, operands before their operation."""
 
-    def __init__(self, context: RuleContext, pair: tuple[str, ...]) -> None:
+    def __init__(self, context: RuleContext, spec: RuleSpec) -> None:
         self._context = context
         self.code: list[tuple[int, int, int, int]] = []
         self.constants: list[float] = []
         self.comparisons: list[Comparison] = []
         self.width = 0
+        self.unit = ""  # of the comparison in hand
         self.asks_for_pairs = False
         self._zones: dict[str, int] = {}
         self.roles: dict[str, tuple[int, int]] = {
-            role: (how, 0) for role, how in zip(pair, (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
+            role: (how, 0) for role, how in zip(spec.any_pair or (), (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
         }
 
     def least_confidence(self, confidence: float | None) -> int:
@@ -183,7 +194,7 @@ class _Emitter:
             return -1
         return self._stored(float(np.float32(confidence)))
 
-    def truth(self, node: Node, condition: _Condition) -> None:
+    def truth(self, node: Node, condition: Condition) -> None:
         """Append a tree that is true or false."""
         match node:
             case Infix(operator=operator) if operator in _LOGIC:
@@ -198,37 +209,39 @@ class _Emitter:
             case Call():
                 self._call(node, 1.0, condition)
 
-    def _comparison(self, node: Infix, condition: _Condition) -> None:
+    def _comparison(self, node: Infix, condition: Condition) -> None:
         dimension = condition.checker.quantity(node.left).plain
         unit = next((unit for side in (node.right, node.left) for unit in _units(side, dimension)), None)
         scale = self._scale(unit)
         record = len(self.comparisons)
+        outer, self.unit = self.unit, unit or dimension.base_unit
         text = condition.source.text[node.span.start : node.span.stop]
         self.comparisons.append(Comparison(condition.key, text, unit or dimension.base_unit))
         for side in (node.left, node.right):
-            self._quantity(side, scale, condition)
+            self.quantity(side, scale, condition)
             if side is (node.right if is_constant(node.left) else node.left):
                 self._emit(Op.RECORD, record)
         self._emit(_COMPARISONS[node.operator])
+        self.unit = outer
 
-    def _quantity(self, node: Node, scale: float, condition: _Condition) -> None:
+    def quantity(self, node: Node, scale: float, condition: Condition) -> None:
         """Append a number in a unit of `scale` base units of its dimension."""
         match node:
             case Number():
                 own_scale = self._scale(node.unit)
                 self._constant(node.value if own_scale == scale else node.value * own_scale / scale)
             case Prefix():
-                self._quantity(node.operand, scale, condition)
+                self.quantity(node.operand, scale, condition)
                 self._emit(Op.NEGATIVE)
             case Infix(operator=operator) if operator in _SUMS:
-                self._quantity(node.left, scale, condition)
-                self._quantity(node.right, scale, condition)
+                self.quantity(node.left, scale, condition)
+                self.quantity(node.right, scale, condition)
                 self._emit(_SUMS[operator])
                 if condition.checker.quantity(node).wraps:
                     self._emit(Op.WRAP, self._stored(180.0 / scale))
             case Infix():
-                self._quantity(node.left, 1.0, condition)
-                self._quantity(node.right, 1.0, condition)
+                self.quantity(node.left, 1.0, condition)
+                self.quantity(node.right, 1.0, condition)
                 self._emit(_PRODUCTS[node.operator])
                 self._divide_by(scale)
             case Call():
@@ -236,7 +249,7 @@ class _Emitter:
                 if FUNCTIONS[node.name].result is not Result.AS_ARGUMENTS:
                     self._divide_by(scale)
 
-    def _call(self, node: Call, scale: float, condition: _Condition) -> None:
+    def _call(self, node: Call, scale: float, condition: Condition) -> None:
         function = FUNCTIONS[node.name]
         if function.result is Result.AS_ARGUMENTS and not function.slot:
             self._fold(node, function.ops[0], scale, condition)
@@ -246,7 +259,7 @@ class _Emitter:
             if parameter is Parameter.CONDITION:
                 self.truth(argument, condition)
             elif parameter in {Parameter.QUANTITY, Parameter.LENGTH}:
-                self._quantity(argument, scale, condition)
+                self.quantity(argument, scale, condition)
             elif isinstance(argument, Point):
                 operands += self._operands(argument, parameter)
         if function.slot:
@@ -257,9 +270,9 @@ class _Emitter:
         for op in function.ops:
             self._emit(op, *operands)
 
-    def _fold(self, node: Call, op: Op, scale: float, condition: _Condition) -> None:
+    def _fold(self, node: Call, op: Op, scale: float, condition: Condition) -> None:
         for index, argument in enumerate(node.arguments):
-            self._quantity(argument, scale, condition)
+            self.quantity(argument, scale, condition)
             if index > 0 or len(node.arguments) == 1:
                 self._emit(op)
 

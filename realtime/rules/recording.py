@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from realtime.decision import Decision, Edge, State
 from realtime.tracks import Tracks
 
+_ROW_ARRAYS = ("track_ids", "xy", "node_scores", "identity_confidence", "class_ids", "suspect_ids", "corrected_ids")
+
 
 @dataclass(frozen=True, slots=True)
 class TrackTable:
@@ -63,6 +65,22 @@ class TrackTable:
             np.concatenate([tracks.suspect_ids for tracks in frames]),
             np.concatenate([tracks.corrected_ids for tracks in frames]),
         )
+
+    def head(self, n_frames: int) -> Self:
+        """Return the first frames; the arrays are views."""
+        n_rows = int(self.offsets[n_frames])
+        return type(self)(
+            self.frame_ids[:n_frames],
+            self.timestamps_ns[:n_frames],
+            self.offsets[: n_frames + 1],
+            *(getattr(self, name)[:n_rows] for name in _ROW_ARRAYS),
+        )
+
+    def tracks(self, index: int) -> Tracks:
+        """Return the tracks of one frame; `last_seen_ns`, which no rule knows, is 0."""
+        first, stop = self.offsets[index : index + 2].tolist()
+        rows = {name: getattr(self, name)[first:stop] for name in _ROW_ARRAYS}
+        return Tracks(last_seen_ns=np.zeros(stop - first, np.int64), **rows)
 
 
 @dataclass(frozen=True, slots=True)

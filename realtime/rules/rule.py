@@ -1,6 +1,7 @@
 """Rule: a compiled rule with its memory, for one frame at a time or a whole recording."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -43,6 +44,32 @@ class States:
             self.table[:, :, : small.shape[2]] = small
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rule is on its way to a RISING, after a frame.
+
+    Attributes:
+        is_latched: Whether the binding of its roles is on.
+        true_ns: How long `when` has been true towards `for_s`.
+        last_rising_ns: The time of the last RISING, None before the first.
+    """
+
+    is_latched: bool
+    true_ns: int
+    last_rising_ns: int | None
+
+
+def _progress(memory: NDArray[np.int64], bindings: NDArray[np.int64], pair: tuple[int, int] | None) -> Progress:
+    rows = bindings[memory[Memory.ACTIVE_TABLE], : memory[Memory.N_BINDINGS]]
+    of_pair = (rows[:, [Binding.FIRST_ID, Binding.SECOND_ID]] == (pair or (0, 0))).all(axis=1)
+    found = rows[of_pair]
+    return Progress(
+        bool(found[0, Binding.LATCHED]) if len(found) else False,
+        int(found[0, Binding.TRUE_NS]) if len(found) else 0,
+        int(memory[Memory.LAST_RISING_NS]) if memory[Memory.HAS_RISEN] else None,
+    )
+
+
 class Rule:
     """One rule. Its state follows the table in `realtime.rules.kernel`.
 
@@ -55,6 +82,7 @@ class Rule:
     Attributes:
         name: The rule's name.
         needs: Rules that have to be evaluated on a frame before this one.
+        n_operations: Operations that a frame takes, for each pair where it is about any pair.
         roles: The names behind `Decision.track_ids`, in that order.
         comparisons: The comparisons behind `Decision.values`, in that order.
     """
@@ -64,6 +92,7 @@ class Rule:
     ) -> None:
         self.name: Final = program.name
         self.needs: Final = tuple(needs)
+        self.n_operations: Final = len(program.code)
         self.roles: Final = program.roles
         self.comparisons: Final[tuple[Comparison, ...]] = program.comparisons
         self._units = tuple(comparison.unit for comparison in program.comparisons)
@@ -151,22 +180,39 @@ class Rule:
 
         The rules that it names are evaluated before it, all on this recording.
         """
+        return self.follow(recording)[0]
+
+    def follow(self, recording: TrackTable, pair: tuple[int, int] | None = None) -> tuple[DecisionTable, "Progress"]:
+        """Evaluate the rule on a whole recording, and say how far it is after the last frame.
+
+        Args:
+            recording: The frames.
+            pair: With "any pair": the tracks whose animals, numbers and progress to report wherever both are there,
+                instead of those of the pair that decides.
+        """
         n_tracks = int(np.diff(recording.offsets).max(initial=0))
         states = self._states.empty(len(recording.frame_ids), n_tracks)
         for rule in self.needs:
-            rule._evaluate_all(recording, states)  # noqa: SLF001 - of the same class
-        return self._evaluate_all(recording, states)
+            rule._run(recording, states, None)  # noqa: SLF001 - of the same class
+        return self._run(recording, states, pair)
 
-    def _evaluate_all(self, recording: TrackTable, states: NDArray[np.int8]) -> DecisionTable:
+    def _run(
+        self, recording: TrackTable, states: NDArray[np.int8], pair: tuple[int, int] | None
+    ) -> tuple[DecisionTable, "Progress"]:
         n_frames = len(recording.frame_ids)
         outcomes = np.zeros((n_frames, self._outcome.shape[1]), np.int32)
         values = np.zeros((n_frames, self._values.shape[1]))
+        memory = np.zeros(len(Memory), np.int64)
         bindings = self._binding_tables(int(np.diff(recording.offsets).max(initial=0)))
+        roles, settings = self._program
+        settings = settings.copy()
+        settings[[Setting.ONLY_FIRST, Setting.ONLY_SECOND]] = pair or (0, 0)
         machine_code()(
             *self._code,
             states,
-            *self._program,
-            np.zeros(len(Memory), np.int64),
+            roles,
+            settings,
+            memory,
             bindings,
             *self._empty_places(bindings),
             recording.offsets,
@@ -181,7 +227,7 @@ class Rule:
             outcomes,
             values,
         )
-        return DecisionTable(
+        decisions = DecisionTable(
             self.name,
             self._units,
             recording.frame_ids,
@@ -191,6 +237,7 @@ class Rule:
             outcomes[:, Outcome.TRACK_IDS :],
             values,
         )
+        return decisions, _progress(memory, bindings, pair)
 
     def _binding_tables(self, n_tracks: int) -> NDArray[np.int64]:
         n_bindings = max(1, n_tracks * (n_tracks - 1)) if self._any_pair else 1

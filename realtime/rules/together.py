@@ -48,8 +48,21 @@ def compile_rule(name: str, spec: RuleSpec, context: RuleContext) -> Rule:
         RuleError: Everything that is wrong with it; the text quotes the expression and points at the column.
     """
     context = replace(context, rules={**context.rules, name: spec})
-    programs = {name: compile_program(name, spec, context)}
-    wanted = list(programs[name].needs)
+    return join_rule(compile_program(name, spec, context), context)
+
+
+def join_rule(program: Program, context: RuleContext) -> Rule:
+    """Return the rule of a compiled program, with those that it asks for.
+
+    Args:
+        program: The program.
+        context: Has this rule and those that it asks for.
+
+    Raises:
+        RuleError: One of these is wrong, or they ask for one another in a circle.
+    """
+    programs = {program.name: program}
+    wanted = list(program.needs)
     while wanted:
         needed = wanted.pop()
         if needed not in programs:
