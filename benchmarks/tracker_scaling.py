@@ -19,7 +19,7 @@ from models.poses import Poses
 from realtime.machine import describe_machine
 from realtime.tracking import GreedyTracker, TrackerOptions
 
-SIZES = ((1, 13), (2, 2), (2, 13), (2, 32), (4, 13), (8, 24), (16, 24), (32, 2), (32, 32))
+SIZES = ((1, 13), (2, 2), (2, 13), (2, 32), (4, 13), (8, 24), (16, 24), (32, 2), (32, 24), (32, 32))
 FRAME_NS = 16_666_667
 _CACHE_BYTES = 32 << 20
 _AS_IN_THE_LOOP = 32

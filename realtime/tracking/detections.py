@@ -1,5 +1,6 @@
 """Detections: the instances of one frame, cleaned, in an order of their own, each animal once."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from realtime.compiled import inner
 from realtime.geometry import body_length, pose_centre, visible_nodes
 from realtime.tracking.copies import copy_row, copy_table
-from realtime.tracking.similarity import keypoint_similarity
+from realtime.tracking.similarity import boxes_apart, keypoint_similarity
 from realtime.tracking.work import Settings, Work
 
 DUPLICATE_SIMILARITY = 0.5
@@ -144,6 +145,9 @@ def _same_animal(
     a: NDArray[np.float64], b: NDArray[np.float64], n_expected: int, settings: Settings, work: Work
 ) -> bool:
     sigma_px = settings.kernel_width * max(body_length(a), body_length(b), settings.min_body_px)
+    apart_px = boxes_apart(a, b)
+    if math.exp(-(apart_px * apart_px) / (2.0 * sigma_px * sigma_px)) <= DUPLICATE_SIMILARITY:
+        return False
     n_shared = min(visible_nodes(a), visible_nodes(b))
     if keypoint_similarity(a, b, n_shared, sigma_px) <= DUPLICATE_SIMILARITY:
         return False

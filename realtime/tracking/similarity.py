@@ -59,6 +59,18 @@ def box_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 @inner
+def boxes_apart(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return how far the boxes around the nodes seen are apart along x or y, px; 0 where they touch in both.
+
+    No node of one pose is nearer than that to a node of the other, whichever they are: what would be found farther
+    apart need not be looked at node by node.
+    """
+    left_a, top_a, right_a, bottom_a = _box(a)
+    left_b, top_b, right_b, bottom_b = _box(b)
+    return max(left_a - right_b, left_b - right_a, top_a - bottom_b, top_b - bottom_a, 0.0)
+
+
+@inner
 def _box(xy: NDArray[np.float64]) -> tuple[float, float, float, float]:
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
     for node in range(xy.shape[0]):
@@ -93,6 +105,8 @@ def pair_cost(
         kind: The similarity, one of `work.SIMILARITIES`.
         nodes: `(2, n_nodes)`, overwritten.
     """
+    if boxes_apart(expected, detection) > gate_px:
+        return np.inf
     dx, dy = displacement(expected, detection, nodes[0], nodes[1])
     overlap = not math.isnan(dx)
     if not overlap:

@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from realtime.tracking.similarity import box_overlap, keypoint_similarity, pair_cost
+from realtime.tracking.similarity import box_overlap, boxes_apart, keypoint_similarity, pair_cost
 from realtime.tracking.work import SIMILARITIES
 
 NAN = (np.nan, np.nan)
@@ -95,3 +97,40 @@ def test_far_beyond_the_kernel_the_nearer_is_still_cheaper() -> None:
     costs = [pair_cost(BODY, _moved(distance, 0), 4, 1.0, 500.0, 0, nodes) for distance in (100, 200, 300)]
     assert costs == sorted(costs)
     assert len(set(costs)) == 3
+
+
+@pytest.mark.parametrize(
+    ("other", "apart"),
+    [
+        pytest.param(_moved(30, 5), 0.0, id="overlapping"),
+        pytest.param(_moved(40, 10), 0.0, id="touching"),
+        pytest.param(_moved(47, 0), 7.0, id="right"),
+        pytest.param(_moved(-52, 3), 12.0, id="left"),
+        pytest.param(_moved(0, 13), 3.0, id="below"),
+        pytest.param(_moved(45, -30), 20.0, id="the-larger-of-both"),
+        pytest.param(_without(_moved(47, 0), 0), 27.0, id="of-what-is-seen"),
+    ],
+)
+def test_boxes_apart(other: np.ndarray, apart: float) -> None:
+    assert boxes_apart(BODY, other) == apart
+    assert boxes_apart(other, BODY) == apart
+
+
+@given(seed=st.integers(0, 2**32 - 1), reach_px=st.floats(10, 300))
+def test_what_is_too_far_apart_would_have_been_refused_node_by_node(seed: int, reach_px: float) -> None:
+    """The box is a shortcut and no other rule: beyond the gate is where the distance of the nodes says."""
+    random = np.random.default_rng(seed)
+    expected, detection = random.uniform(0, 100, (2, 7, 2))
+    detection += random.uniform(-reach_px, reach_px, 2)
+    expected[random.random(7) < 0.3] = np.nan
+    detection[random.random(7) < 0.3] = np.nan
+    if np.isnan(expected).all() or np.isnan(detection).all():
+        return
+    difference = (detection - expected)[np.isfinite((detection - expected)[:, 0])]
+    if len(difference):
+        away = np.median(difference, axis=0)
+    else:
+        away = np.nanmean(detection, axis=0) - np.nanmean(expected, axis=0)
+    n_expected = int(np.isfinite(expected[:, 0]).sum())
+    cost = pair_cost(expected, detection, n_expected, 5.0, 60.0, 0, np.empty((2, 7)))
+    assert np.isinf(cost) == (np.hypot(*away) > 60.0)
