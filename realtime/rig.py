@@ -4,15 +4,16 @@ import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import camera_drivers.registry
 import models.registry
 import triggers.registry
 from camera_drivers.base import Camera
 from models.base import PoseModel
+from realtime.calibration import CalibrationError, load_calibration
 from realtime.recording import LogReadError, RecordingOptions
 from realtime.recording.records import IntentRecord
 from realtime.recording.stimuli import recorded_stimulus
@@ -64,9 +65,23 @@ class AnimalOptions(_Section):
 
 
 class CalibrationOptions(_Section):
-    """Length scale of the image: px a mm, or None where no rule uses mm."""
+    """Length scale of the image.
+
+    Attributes:
+        px_per_mm: px a mm, or None where no rule uses mm.
+        file: A file of `poseloop calibrate` instead, from which `px_per_mm` is taken when the rig is read; the rig's
+            settings then have the number, so that a replay does not need the file. Distortion and homography in it are
+            not used.
+    """
 
     px_per_mm: float | None = Field(default=None, gt=0)
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.px_per_mm is not None and self.file is not None:
+            raise ValueError("expected either px_per_mm or file, got both; remove one")
+        return self
 
 
 class _RigFile(_Section):
@@ -167,6 +182,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
             outputs[name] = choice
     if sections is not None:
         _check_references(sections, mistakes)
+        sections = sections.model_copy(update={"calibration": _calibrated(sections.calibration, base, mistakes)})
         sections = sections.model_copy(update={"stimuli": _with_yoked_events(sections.stimuli, base, mistakes)})
     if mistakes.lines or sections is None or camera is None or model is None:
         raise RigError(mistakes.lines)
@@ -308,6 +324,17 @@ def _check_references(sections: _RigFile, mistakes: _Mistakes) -> None:
                 mistakes.add(f"$.limits.{trigger}.{channel}", f"expected a channel number, got {channel!r}")
     for name, reason in impossible_stimuli(sections.stimuli, _limits(sections)).items():
         mistakes.add(f"$.stimuli.{name}", reason)
+
+
+def _calibrated(options: CalibrationOptions, base: Path, mistakes: _Mistakes) -> CalibrationOptions:
+    """Return the calibration with the number of its file filled in."""
+    if options.file is None:
+        return options
+    try:
+        return CalibrationOptions(px_per_mm=load_calibration((base / options.file).resolve()).px_per_mm)
+    except CalibrationError as error:
+        mistakes.add("$.calibration.file", str(error))
+        return options
 
 
 def _with_yoked_events(stimuli: Mapping[str, StimulusSpec], base: Path, mistakes: _Mistakes) -> dict[str, StimulusSpec]:

@@ -1,10 +1,21 @@
 """The command line: `poseloop`; a file for each group of commands."""
 
-from realtime.cli import enrolling, evaluating, explaining, importing, sessions, tracking, training, verifying
+from realtime.cli import (
+    calibrating,
+    enrolling,
+    evaluating,
+    explaining,
+    importing,
+    sessions,
+    tracking,
+    training,
+    verifying,
+)
 from realtime.cli.app import app
 
 __all__ = [
     "app",
+    "calibrating",
     "enrolling",
     "evaluating",
     "explaining",
