@@ -2,6 +2,7 @@
 
 import time
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import cv2
@@ -24,6 +25,7 @@ from camera_drivers.insects import (
     step,
     uniform,
 )
+from camera_drivers.light import LightLog, Spot
 
 __all__ = ["EDGES", "IDENTITIES", "NODE_NAMES", "SYMMETRIES", "SimCamera", "SimOptions", "SimScene"]
 
@@ -38,7 +40,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SimOptions(BaseModel):
-    """Settings of the simulated camera. The frames are a pure function of them.
+    """Settings of the simulated camera. The frames are a pure function of them, unless a stimulator lights them.
 
     Attributes:
         seed: Another seed, another film.
@@ -51,6 +53,13 @@ class SimOptions(BaseModel):
         late_fraction: Frames that are delivered `late_ms` too late (with pace "realtime" only).
         pace: "realtime": frames come at `frame_rate_hz` of the host's clock, and a consumer that stalls for more than
             four frames loses the oldest. "consumer": each `grab` returns the next frame at once.
+        light_log_path: The `log_path` of a simulated stimulator: its output lights a spot in the upper left corner.
+            Only with pace "realtime"; what it did before the camera was opened is not seen.
+        light_channel: The output that drives the light.
+        light_delay_ms: How long after its output the light goes on and off, ms.
+        light_level: Gray levels that the light adds, at full intensity for a whole exposure.
+        exposure_ms: How long a frame gathers light, up to its time stamp, ms; None for the whole frame interval. Only
+            the light depends on it, animals are drawn where they are at the frame's time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -68,6 +77,22 @@ class SimOptions(BaseModel):
     late_fraction: Fraction = 0.0
     late_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = 50.0
     pace: Literal["realtime", "consumer"] = "realtime"
+    light_log_path: Annotated[Path | None, Field(strict=False)] = None
+    light_channel: Annotated[int, Field(ge=0, le=15)] = 0
+    light_delay_ms: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    light_level: Annotated[float, Field(gt=0.0, le=255.0)] = 100.0
+    exposure_ms: Annotated[float, Field(gt=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _light_in_real_time(self) -> Self:
+        if self.light_log_path is not None and self.pace != "realtime":
+            raise ValueError('expected pace = "realtime" with light_log_path, since a stimulator works in real time')
+        if self.exposure_ms is not None and self.exposure_ms > 1e3 / self.frame_rate_hz:
+            raise ValueError(
+                f"expected exposure_ms of at most the frame interval of {1e3 / self.frame_rate_hz:g} ms, "
+                f"got {self.exposure_ms:g} ms"
+            )
+        return self
 
     @model_validator(mode="after")
     def _room_enough(self) -> Self:
@@ -186,7 +211,10 @@ class SimCamera(Camera):
     def __init__(self, options: SimOptions) -> None:
         self._options = options
         self._period_ns = 1e9 / options.frame_rate_hz
+        self._exposure_ns = self._period_ns if options.exposure_ms is None else options.exposure_ms * 1e6
         self._scene: SimScene | None = None
+        self._light: LightLog | None = None
+        self._drawn_id = -1
         self._started_ns = 0
         self._held_ns = 0
         self._next_id = 0
@@ -197,7 +225,12 @@ class SimCamera(Camera):
         options = self._options
         self._scene = SimScene(options)
         self._buffer = np.empty((options.height_px, options.width_px), np.uint8)
-        self._scene.image(0, self._buffer)  # so that the first frame is not late
+        self._spot = Spot(options.width_px, options.height_px, options.light_level)
+        if options.light_log_path is not None:
+            delay_ns = round(options.light_delay_ms * 1e6)
+            self._light = LightLog(options.light_log_path, options.light_channel, delay_ns)
+        self._drawn_id = -1
+        self._draw(self._scene, 0)  # so that the first frame is not late
         self._started_ns = self._held_ns = self._next_id = self._lost = 0
         self._skip_dropped(self._scene)
         return CameraInfo(
@@ -206,7 +239,7 @@ class SimCamera(Camera):
             channels=1,
             frame_rate_hz=options.frame_rate_hz,
             n_frames=options.n_frames,
-            reproducible=True,
+            reproducible=self._light is None,
             source={"driver": "sim", "options": options.model_dump(mode="json")},
         )
 
@@ -216,10 +249,16 @@ class SimCamera(Camera):
         if scene is None:
             raise CameraFailedError("sim: expected an open camera, got grab before open; call open first")
         self._started_ns = self._started_ns or time.monotonic_ns()
+        if self._light is not None and not self.ended:
+            self._draw(scene, self._next_id)  # while it is exposed: a camera's picture is there when the light is
         if self.ended or not (self.waits_for_consumer or self._wait(scene, timeout_s)):
             return None
         frame_id, device_ns = self._next_id, self._device_ns(self._next_id)
-        image = scene.image(frame_id, self._buffer).view()
+        self._draw(scene, frame_id)
+        if self._light is not None:
+            end_ns = self._started_ns + device_ns
+            self._spot.add(self._buffer, self._light.share(end_ns - round(self._exposure_ns), end_ns))
+        image = self._buffer.view()
         image.flags.writeable = False
         self._next_id += 1
         self._skip_dropped(scene)
@@ -244,7 +283,12 @@ class SimCamera(Camera):
 
     def close(self) -> None:
         """Forget the film."""
-        self._scene = None
+        self._scene = self._light = None
+
+    def _draw(self, scene: SimScene, frame_id: int) -> None:
+        if frame_id != self._drawn_id:
+            scene.image(frame_id, self._buffer)
+            self._drawn_id = frame_id
 
     def _device_ns(self, frame_id: int) -> int:
         return round(frame_id * self._period_ns)
