@@ -32,7 +32,7 @@ def changed_demo(folder, before, after):
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "replay", "check", "report", "demo", "devices", "import", "train", "verify", "track", "evaluate"],
+    ["run", "replay", "check", "report", "demo", "devices", "import", "train", "verify", "track", "evaluate", "rules"],
 )
 def test_every_command_teaches_itself(command):
     done = poseloop(command, "--help")
