@@ -14,9 +14,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.compiled import inner
 from realtime.decision import State
 from realtime.rules import shapes, windows
-from realtime.rules.inner import inner
 
 _NO_PAIR = -2  # the row of an animal that is not asked for; -1 is one that is absent
 

@@ -40,10 +40,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled
+from realtime.compiled import compiled, inner
 from realtime.decision import Edge, State
 from realtime.rules.calculation import calculate, kleene_and
-from realtime.rules.inner import inner
 
 
 class Role(IntEnum):

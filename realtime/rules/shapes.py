@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.rules.inner import inner
+from realtime.compiled import inner
 
 
 @inner

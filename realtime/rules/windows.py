@@ -20,7 +20,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.rules.inner import inner
+from realtime.compiled import inner
 from realtime.rules.shapes import distance, wrapped
 
 RING = 64
