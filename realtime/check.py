@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from models.errors import ModelError
 from realtime.assemble import check_parity, load_model, make_camera, make_rules
 from realtime.rig import Rig, RigError, load_rig
 from triggers.errors import TriggerError
+from triggers.lock import DeviceLock, device_of
 
 FRAME_TIMEOUT_S = 2.0
 FREE_BYTES = 2_000_000_000
@@ -99,8 +100,11 @@ def _check_parity(rig: Rig, model: PoseModel, findings: list[Finding]) -> None:
 
 def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:
     choice = rig.triggers[name]
-    with closing(triggers.registry.load(choice.name)(choice.options)) as driver:
-        info = driver.open()
+    device = device_of(choice.options)
+    with ExitStack() as opened:
+        if device is not None:
+            opened.enter_context(DeviceLock(device))
+        info = opened.enter_context(closing(triggers.registry.load(choice.name)(choice.options))).open()
     if info.dead_man_ms is None:
         findings.append(
             Finding("warning", f"trigger {name}", f"{info.address}: this device does not switch off by itself")

@@ -46,6 +46,7 @@ from realtime.sinks import RecorderSink, StatusSink
 from realtime.timing import HostClock
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
+from triggers.lock import DeviceLock, device_of
 from triggers.recording import RecordingOptions as DryRunOptions
 from triggers.recording import RecordingTrigger
 
@@ -180,6 +181,9 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
     outputs: dict[str, Trigger] = {}
     infos: dict[str, TriggerInfo] = {}
     for name, choice in rig.triggers.items():
+        device = None if dry_run else device_of(choice.options)
+        if device is not None:
+            opened.enter_context(DeviceLock(device))
         driver = RecordingTrigger(DryRunOptions()) if dry_run else triggers.registry.load(choice.name)(choice.options)
         opened.callback(driver.close)
         infos[name] = driver.open()

@@ -1,6 +1,7 @@
 import pytest
 
 from realtime.check import check_rig
+from triggers.lock import DeviceLock
 
 RIG = """
 [camera]
@@ -74,3 +75,14 @@ def test_a_damaged_reference_is_an_error(parity_of, spot_model):
     ((level, text),) = parity_of()
     assert level == "error"
     assert text.startswith(f"{spot_model / 'reference.npz'}: expected SHA-256 ")
+
+
+def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, spot_model):
+    address = f"ipc://{tmp_path}/lamp"
+    lamp = LASER.replace('driver = "simulated"', f'driver = "zmq"\naddress = "{address}"\npattern = "pub"')
+    rig = tmp_path / "rig.toml"
+    rig.write_text(RIG.format(model=spot_model) + lamp)
+    with DeviceLock(address):
+        ((level, text),) = [(found.level, found.text) for found in check_rig(rig) if found.subject == "trigger laser"]
+    assert level == "error"
+    assert text.startswith(f"{address}: expected a device that nobody drives, got one that is driven by process ")

@@ -14,6 +14,7 @@ import pytest
 from camera_drivers.frame_log import read_frame_log
 from realtime.recording.log import read_log
 from realtime.recording.records import EndRecord, FrameRecord
+from triggers.lock import DeviceLock
 
 RIG = """
 [camera]
@@ -210,6 +211,19 @@ def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path)
     assert process.returncode == 3
     assert "the camera process was killed by SIGKILL" in answer["error"]["text"]
     assert is_off_again(tmp_path)
+
+
+def test_a_device_that_another_program_drives_is_refused_and_the_program_named(tmp_path):
+    rig = write_rig(tmp_path)
+    address = f"ipc://{tmp_path}/lamp"
+    laser = 'driver = "simulated"\nlog_path = "device.jsonl"\nmax_on_ms = 60000'
+    rig.write_text(rig.read_text().replace(laser, f'driver = "zmq"\naddress = "{address}"\npattern = "pub"'))
+    with DeviceLock(address):
+        process = start(rig)
+        answer, _ = finish(process)
+    assert process.returncode == 3
+    text = f"{address}: expected a device that nobody drives, got one that is driven by process {os.getpid()} ("
+    assert answer["error"]["text"].startswith(text)
 
 
 def test_a_folder_that_is_in_use_is_refused_before_anything_fires(tmp_path):
