@@ -5,12 +5,14 @@ when the last command's bytes are handed to the operating system, both on CLOCK_
 sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
 
 The reference is image → poses of the fast networks of SLEAP's paper (see `benchmarks.model_latency`) on the rig's
-engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much faster the
-whole way from frame to command is than that, at p50: a ratio holds on a noisy machine where a time does not.
+engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much
+faster the whole way from frame to command is than that, at p50: a ratio holds on a noisy machine where a time does
+not.
 """
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import tomllib
@@ -29,6 +31,7 @@ from realtime.rig import load_rig
 from realtime.session import stop_on_signals
 
 STAGES = ("grab", "predict", "update", "evaluate", "fire")
+_LOOK_AT_MEMORY_EVERY = 1_000  # frames; the result's own times take 0.2 KiB a frame
 DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "benchmark.toml"
 
 
@@ -41,6 +44,7 @@ class _Stopwatch:
         self._n_frames = n_frames
         self._started_ns = 0
         self.stage_ns: list[tuple[int, ...]] = []
+        self.resident_mib: list[float] = []
         self.outcomes: Counter[str] = Counter()
 
     def around(self, sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
@@ -51,12 +55,20 @@ class _Stopwatch:
 
     def _read(self, processed: ProcessedFrame) -> None:
         append_ns = monotonic_ns() - self._started_ns
+        if processed.index % _LOOK_AT_MEMORY_EVERY == 0:
+            self.resident_mib.append(_resident_mib())
         if processed.index < self._warm_up:
             return
         self.stage_ns.append((*processed.stage_ns, append_ns))
         self.outcomes.update(intent.outcome for intent in processed.action.intents)
         if len(self.stage_ns) >= self._n_frames:
             self._stop.request("enough frames")
+
+
+def _resident_mib() -> float:
+    """Return how much memory this process has in use, MiB."""
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return n_pages * resource.getpagesize() / 2**20
 
 
 class _Call:
@@ -124,6 +136,7 @@ def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[st
         "intents": dict(watch.outcomes),
         "deadline_misses": watch.outcomes["late"],
         "drops": dict(end.drops),
+        "resident_mib": [round(value, 1) for value in watch.resident_mib],
         "recorder": {"n_events_lost": end.recorder.n_events_lost, "n_video_frames": end.recorder.n_video_frames},
         "machine": describe_machine(),
     }
@@ -141,6 +154,10 @@ def main() -> int:
     result = measure(arguments.rig, arguments.frames, arguments.warm_up, arguments.reference)
     print(table(result["latency_ms"]))
     print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
+    memory = result["resident_mib"]
+    print(
+        f"memory of the loop's process: {memory[0]:.0f} MiB at first, {memory[-1]:.0f} MiB at last, {max(memory):.0f} at most"
+    )
     if "reference_ratio" in result:
         print(f"frame → command is {result['reference_ratio']:.1f} times faster than the reference's network alone")
     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")

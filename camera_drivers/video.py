@@ -37,9 +37,12 @@ class VideoOptions(BaseModel):
     n_frames: Annotated[int, Field(gt=0)] | None = None
     frame_rate_hz: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     preload: bool = False
+    repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
     @model_validator(mode="after")
-    def _paced(self) -> Self:
+    def _fit_together(self) -> Self:
+        if self.repeat > 1 and not (self.preload and self.frame_rate_hz):
+            raise ValueError(f"repeat: expected 1 without preload and frame_rate_hz, got {self.repeat}; set both")
         if self.frame_rate_hz is not None and self.pace != "realtime":
             raise ValueError("frame_rate_hz: expected none with pace consumer, got one; set pace to realtime")
         return self
@@ -71,7 +74,9 @@ class VideoCamera(Camera):
                 f"{options.path}: expected a frame {options.first_frame} to start with, "
                 f"got a video of {reader.n_read} frames"
             )
-        self._frames = _kept(itertools.islice(reader, n_frames)) if options.preload else reader
+        self._frames = _kept(itertools.islice(reader, n_frames), options.repeat) if options.preload else reader
+        if n_frames is not None:
+            n_frames = self._n_left = n_frames * options.repeat
         path = options.path.resolve()
         source = {
             "driver": "video",
@@ -86,7 +91,7 @@ class VideoCamera(Camera):
             channels=1,
             frame_rate_hz=options.frame_rate_hz or reader.frame_rate_hz,
             n_frames=n_frames,
-            reproducible=True,
+            reproducible=options.repeat == 1,
             source=source,
         )
 
@@ -170,9 +175,11 @@ class VideoCamera(Camera):
         return round((decoded.index - self._first.index) * 1e9 / rate_hz)
 
 
-def _kept(frames: Iterator[Decoded]) -> Iterator[Decoded]:
-    """Decode everything now; each frame is a copy, since a decoder writes them all to one place."""
-    return iter([replace(frame, image=frame.image.copy()) for frame in frames])
+def _kept(frames: Iterator[Decoded], repeat: int) -> Iterator[Decoded]:
+    """Decode everything now and deliver it `repeat` times; each is a copy, since a decoder writes all to one place."""
+    kept = [replace(frame, image=frame.image.copy()) for frame in frames]
+    yielded = itertools.chain.from_iterable(itertools.repeat(kept, repeat))
+    return (replace(frame, index=kept[0].index + n) for n, frame in enumerate(yielded))
 
 
 def sha256_of(path: Path) -> str:

@@ -100,6 +100,27 @@ def test_realtime_pace_at_another_rate(film: Path) -> None:
         assert camera.open().frame_rate_hz == 400.0
 
 
+def test_frames_again_and_again(film: Path) -> None:
+    options = VideoOptions(
+        path=film, pace="realtime", first_frame=5, n_frames=3, frame_rate_hz=2000.0, preload=True, repeat=3
+    )
+    with VideoCamera(options) as camera:
+        frames = take_all(camera)
+        assert camera.ended
+    assert [frame.frame_id for frame in frames] == list(range(5, 14))
+    assert np.diff([frame.timestamp_ns for frame in frames]).tolist() == [500_000] * 8
+    assert [frame.image.tobytes() for frame in frames[:3]] * 3 == [frame.image.tobytes() for frame in frames]
+    with VideoCamera(options) as camera:
+        info = camera.open()
+    assert (info.n_frames, info.reproducible) == (9, False)
+
+
+@pytest.mark.parametrize("settings", [{}, {"preload": True}, {"pace": "realtime", "frame_rate_hz": 10.0}])
+def test_repeating_needs_memory_and_a_rate(film: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="repeat: expected 1 without preload and frame_rate_hz, got 2"):
+        VideoOptions(path=film, repeat=2, **settings)
+
+
 def test_a_rate_without_a_pace_is_refused(film: Path) -> None:
     with pytest.raises(ValueError, match="frame_rate_hz: expected none with pace consumer, got one"):
         VideoOptions(path=film, frame_rate_hz=100.0)
