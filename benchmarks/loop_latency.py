@@ -155,9 +155,7 @@ def main() -> int:
     print(table(result["latency_ms"]))
     print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
     memory = result["resident_mib"]
-    print(
-        f"memory of the loop's process: {memory[0]:.0f} MiB at first, {memory[-1]:.0f} MiB at last, {max(memory):.0f} at most"
-    )
+    print(f"memory of the loop's process, MiB: first {memory[0]:.0f}, last {memory[-1]:.0f}, most {max(memory):.0f}")
     if "reference_ratio" in result:
         print(f"frame → command is {result['reference_ratio']:.1f} times faster than the reference's network alone")
     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
