@@ -156,7 +156,7 @@ class GuidedModel(FolderModel):
         """Look where the animals are expected; False, with nothing of use in the outputs, where there is any doubt."""
         assert expected_xy is not None  # noqa: S101  # `_may_guide` has looked
         anchors = self._anchors(expected_xy)
-        if not np.isfinite(anchors).all() or not self._inside_image(anchors):
+        if not np.isfinite(anchors).all():
             return False
         n = len(anchors)
         self._look(image, anchors)

@@ -148,6 +148,35 @@ def test_few_nodes_seen_are_a_doubt(tmp_path, copy_network, spots):
         assert guided.n_detected == n_detected
 
 
+def test_nothing_of_the_frame_before_is_left_in_a_crop(model, spots):
+    whole, guided = model()
+    image = spots(SHAPE, [(1, 2), (98, 88)], 3)
+    guided.predict(np.full(SHAPE, 255, np.uint8), 0)
+    np.testing.assert_array_equal(guided.predict(image, 1).xy, whole.predict(image, 1).xy)
+
+
+def test_an_animal_without_nodes_leaves_no_slot_behind(tmp_path, copy_network, spots):
+    """The crops' network sees half of what the detector does: the faint animal is found and has no node."""
+    export_model(
+        tmp_path,
+        "top_down",
+        skeleton=Skeleton(("spot",)),
+        image_shape=SHAPE,
+        whole_image=WholeImage(copy_network()),
+        crops=Crops(copy_network(confmaps=((0.5,), (0.0,))), SIDE),
+        anchor="spot",
+        max_instances=3,
+    )
+    guided = GuidedModel(GuidedOptions(path=tmp_path, detect_every=100))
+    image = np.maximum(spots(SHAPE, HERE, 3), spots(SHAPE, [(20, 70)], 3, top=80.0))
+    assert len(guided.predict(image, 0).xy) == 2
+    assert guided.outputs["valid"].tolist() == [[True, True, True]]
+    assert len(guided.predict(image, 1, expected(HERE)).xy) == 2
+    assert guided.n_detected == 1
+    assert guided.outputs["valid"].tolist() == [[True, True, False]]
+    assert np.isnan(guided.outputs["xy"][0, 2]).all()
+
+
 @pytest.mark.parametrize("at", [(1.0, 2.0), (98.0, 88.0), (0.0, 45.0)], ids=["corner", "other-corner", "edge"])
 def test_crops_over_the_border_are_dark_there(model, spots, at):
     whole, guided = model(detect_every=100)

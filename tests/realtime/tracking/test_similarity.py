@@ -116,6 +116,12 @@ def test_boxes_apart(other: np.ndarray, apart: float) -> None:
     assert boxes_apart(other, BODY) == apart
 
 
+@pytest.mark.parametrize(("away_px", "is_refused"), [(59.9, False), (60.0, False), (60.1, True)])
+def test_poses_of_one_node_are_refused_from_the_gate_on(away_px: float, is_refused: bool) -> None:
+    expected, detection = _without(BODY, 1, 2, 3), _without(_moved(-away_px, 0), 1, 2, 3)
+    assert np.isinf(pair_cost(expected, detection, 1, 5.0, 60.0, 0, np.empty((2, 4)))) == is_refused
+
+
 @given(seed=st.integers(0, 2**32 - 1), reach_px=st.floats(10, 300))
 def test_what_is_too_far_apart_would_have_been_refused_node_by_node(seed: int, reach_px: float) -> None:
     """The box is a shortcut and no other rule: beyond the gate is where the distance of the nodes says."""
