@@ -6,9 +6,11 @@ from realtime.cli import (
     evaluating,
     explaining,
     importing,
+    looptesting,
     sessions,
     tracking,
     training,
+    tuning,
     verifying,
 )
 from realtime.cli.app import app
@@ -20,10 +22,12 @@ __all__ = [
     "evaluating",
     "explaining",
     "importing",
+    "looptesting",
     "main",
     "sessions",
     "tracking",
     "training",
+    "tuning",
     "verifying",
 ]
 
