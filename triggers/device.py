@@ -28,7 +28,7 @@ class DeviceSpec:
     """
 
     name: str = "simulated"
-    firmware: tuple[int, int] = (1, 0)
+    firmware: tuple[int, int] = (1, 1)
     n_channels: int = 8
     max_on_us: int = 10_000_000
     max_duty_permille: int = 1000
@@ -79,7 +79,8 @@ class Device:
     Args:
         spec: Name and caps.
         on_edge: Called with every change of an output, in order.
-        on_command: Called with every valid frame of a host and the device's time, µs, before it is acted on.
+        on_command: Called with every valid frame of a host and the device's time, µs, before it is acted on; a `Fire`
+            comes as the `PulseTrain` that it stands for, if its slot holds one.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Device:
         self._greeted = False
         self._alive_us = 0
         self._clock = _HostClock()
+        self._slots: dict[int, wire.Program] = {}
+        self._newest_id = 0
         self._max_on_us = spec.max_on_us
         self._max_duty_permille = spec.max_duty_permille
         self._dead_man_ms = spec.dead_man_ms
@@ -131,6 +134,8 @@ class Device:
         """Take bytes that came in and act on the frames that they complete."""
         messages = self._parser.feed(data)
         if messages:
+            if now_us >= self._dead_us:
+                self._slots.clear()  # What waited so long that 16 bits of expiry may not tell finds nothing to fire.
             self._alive_us = now_us
         answers = self.advance(now_us)
         for message in messages:
@@ -158,6 +163,9 @@ class Device:
                 return
             case wire.Boot() | wire.Identity() | wire.Ack() | wire.Refused() | wire.Done():
                 return  # An echo.
+        if isinstance(message, wire.Fire):
+            self._fire(message, now_us)
+            return
         self._on_command(message, now_us)
         match message:
             case wire.Hello():
@@ -167,24 +175,27 @@ class Device:
                 self._lower(message, now_us)
                 self._send(self._identity(message.id))
             case wire.PulseTrain():
-                reason = self._why_not(message, now_us)
+                self._newest_id = message.id
+                self._start_if_allowed(message, message.TYPE, now_us)
+            case wire.Program():
+                reason = self._why_not_store(message)
                 if reason is not None:
-                    self._refuse(message, reason, now_us)
+                    self._refuse(message.id, message.TYPE, reason, now_us)
                     return
-                self._start(message, now_us)
-                self._acknowledge(message, now_us)
+                self._slots[message.slot] = message
+                self._acknowledge(message.id, message.TYPE, now_us)
             case wire.Stop():
                 if message.channel >= self._spec.n_channels:
-                    self._refuse(message, RefusalReason.BAD_CHANNEL, now_us)
+                    self._refuse(message.id, message.TYPE, RefusalReason.BAD_CHANNEL, now_us)
                     return
                 self._end(message.channel, now_us, EndReason.STOPPED)
-                self._acknowledge(message, now_us)
+                self._acknowledge(message.id, message.TYPE, now_us)
             case wire.AllOff():
                 self._end_all(now_us, EndReason.ALL_OFF)
-                self._acknowledge(message, now_us)
+                self._acknowledge(message.id, message.TYPE, now_us)
             case wire.Heartbeat():
                 self._clock.observe(message.host_ms, now_us // 1000)
-                self._acknowledge(message, now_us)
+                self._acknowledge(message.id, message.TYPE, now_us)
 
     def _identity(self, identifier: int) -> wire.Identity:
         spec = self._spec
@@ -199,21 +210,24 @@ class Device:
             name=spec.name,
         )
 
-    def _acknowledge(self, message: wire.HostMessage, now_us: int) -> None:
-        self._send(wire.Ack(message.id, message.TYPE, self.outputs, now_us & wire.U32))
+    def _acknowledge(self, identifier: int, answered: int, now_us: int) -> None:
+        self._send(wire.Ack(identifier, answered, self.outputs, now_us & wire.U32))
 
-    def _refuse(self, message: wire.HostMessage, reason: RefusalReason, now_us: int) -> None:
-        self._send(wire.Refused(message.id, message.TYPE, reason, now_us & wire.U32))
+    def _refuse(self, identifier: int, answered: int, reason: RefusalReason, now_us: int) -> None:
+        self._send(wire.Refused(identifier, answered, reason, now_us & wire.U32))
 
     def _begin(self, hello: wire.Hello, now_us: int) -> None:
         self._end_all(now_us, EndReason.ALL_OFF)
         self._greeted = True
+        self._slots.clear()
+        self._newest_id = 0
         self._clock.start(hello.host_ms, now_us // 1000)
         self._max_on_us = self._spec.max_on_us
         self._dead_man_ms = self._spec.dead_man_ms
         self._set_duty(self._spec.max_duty_permille, now_us)
 
     def _lower(self, limits: wire.Limits, now_us: int) -> None:
+        self._slots.clear()  # They hold only what the limits in force allow.
         self._max_on_us = min(self._max_on_us, limits.max_on_us)
         self._dead_man_ms = min(self._dead_man_ms, limits.dead_man_ms)
         self._set_duty(min(self._max_duty_permille, limits.max_duty_permille), now_us)
@@ -222,6 +236,53 @@ class Device:
         self._max_duty_permille = permille
         for budget in self._budgets:
             budget.set_duty(permille, now_us)
+
+    def _fire(self, fire: wire.Fire, now_us: int) -> None:
+        """Act on the `PulseTrain` that a `Fire` stands for, if it is known and newer than every command before it."""
+        step = wire.signed_difference(fire.id, self._newest_id, wire.FIRE_ID_BITS)
+        identifier = (self._newest_id + step) & wire.U32
+        if step > 0:
+            self._newest_id = identifier  # Also if it is refused: it won't be carried out later.
+        stored = self._slots.get(fire.slot)
+        if stored is None:
+            self._on_command(fire, now_us)
+            reason = RefusalReason.NO_SLOT if self._greeted else RefusalReason.NO_HELLO
+            self._refuse(identifier, fire.TYPE, reason, now_us)
+            return
+        pulse = wire.PulseTrain(
+            identifier,
+            channel=stored.channel,
+            intensity=stored.intensity,
+            duration_us=stored.duration_us,
+            period_us=stored.period_us,
+            width_us=stored.width_us,
+            expires_ms=self._clock.whole(fire.expires_ms, now_us // 1000),
+        )
+        self._on_command(pulse, now_us)
+        if step <= 0:
+            self._refuse(identifier, fire.TYPE, RefusalReason.REPLAYED, now_us)
+            return
+        self._start_if_allowed(pulse, fire.TYPE, now_us)
+
+    def _start_if_allowed(self, pulse: wire.PulseTrain, answered: int, now_us: int) -> None:
+        reason = self._why_not(pulse, now_us)
+        if reason is not None:
+            self._refuse(pulse.id, answered, reason, now_us)
+            return
+        self._start(pulse, now_us)
+        self._acknowledge(pulse.id, answered, now_us)
+
+    def _why_not_store(self, program: wire.Program) -> RefusalReason | None:
+        """Return why a pulse is not stored, or None if it may be."""
+        if not self._greeted:
+            return RefusalReason.NO_HELLO
+        if program.slot >= wire.N_SLOTS:
+            return RefusalReason.NO_SLOT
+        if program.channel >= self._spec.n_channels:
+            return RefusalReason.BAD_CHANNEL
+        if _is_malformed(program):
+            return RefusalReason.BAD_VALUE
+        return self._exceeded_cap(program, None)
 
     def _why_not(self, pulse: wire.PulseTrain, now_us: int) -> RefusalReason | None:
         """Return why a pulse must not start, or None if it may."""
@@ -237,12 +298,15 @@ class Device:
             return RefusalReason.BUSY
         return self._exceeded_cap(pulse, now_us)
 
-    def _exceeded_cap(self, pulse: wire.PulseTrain, now_us: int) -> RefusalReason | None:
+    def _exceeded_cap(self, pulse: wire.PulseTrain | wire.Program, now_us: int | None) -> RefusalReason | None:
+        """Return the cap that stands against a pulse at `now_us`, or without it the one that always will."""
         period_us, width_us = _shape(pulse)
         if width_us > self._max_on_us:
             return RefusalReason.MAX_ON
         n_pulses = -(-pulse.duration_us // period_us)
-        if not self._budgets[pulse.channel].allows(n_pulses, period_us, width_us, now_us):
+        budget = self._budgets[pulse.channel]
+        credit = budget.full if now_us is None else budget.credit(now_us)
+        if not budget.allows(n_pulses, period_us, width_us, credit):
             return RefusalReason.MAX_DUTY
         return None
 
@@ -299,7 +363,7 @@ class Device:
             self._end(channel, now_us, reason)
 
 
-def _is_malformed(pulse: wire.PulseTrain) -> bool:
+def _is_malformed(pulse: wire.PulseTrain | wire.Program) -> bool:
     """Return whether the times contradict one another."""
     if pulse.duration_us == 0:
         return True
@@ -308,7 +372,7 @@ def _is_malformed(pulse: wire.PulseTrain) -> bool:
     return not 0 < pulse.width_us < pulse.period_us
 
 
-def _shape(pulse: wire.PulseTrain) -> tuple[int, int]:
+def _shape(pulse: wire.PulseTrain | wire.Program) -> tuple[int, int]:
     """Return period and width, µs, none longer than the whole."""
     if pulse.period_us == 0:
         return pulse.duration_us, pulse.duration_us
@@ -340,6 +404,12 @@ class _HostClock:
         if wire.signed_difference(device_ms - host_ms, self._offset_ms) < 0:
             self._offset_ms = (device_ms - host_ms) & wire.U32
 
+    def whole(self, low_ms: int, device_ms: int) -> int:
+        """Return the time whose low 16 bits are given: up to `FIRE_AHEAD_MS` ahead of the host's clock, else past."""
+        host_ms = device_ms - self._offset_ms
+        ahead_ms = (low_ms - host_ms) & 0xFFFF
+        return (host_ms + (ahead_ms if ahead_ms <= wire.FIRE_AHEAD_MS else ahead_ms - 0x1_0000)) & wire.U32
+
     def is_past(self, host_ms: int, device_ms: int) -> bool:
         """Return whether the host's clock has passed `host_ms`."""
         return wire.signed_difference(device_ms - self._offset_ms, host_ms) > 0
@@ -363,12 +433,21 @@ class _DutyBudget:
         """Change the largest share of time that the channel may be on, ‰."""
         self._reckon(now_us)
         self._permille = permille
-        self._credit = min(self._credit, self._window_us * permille)
+        self._credit = min(self._credit, self.full)
 
-    def allows(self, n_pulses: int, period_us: int, width_us: int, now_us: int) -> bool:
-        """Return whether neither the first nor the last pulse of a train would overdraw; none between can."""
+    @property
+    def full(self) -> int:
+        """The most credit that there can be."""
+        return self._window_us * self._permille
+
+    def credit(self, now_us: int) -> int:
+        """Return the credit that there is."""
         self._reckon(now_us)
-        first = self._credit + self._permille * width_us
+        return self._credit
+
+    def allows(self, n_pulses: int, period_us: int, width_us: int, credit: int) -> bool:
+        """Return whether neither the first nor the last pulse of a train would overdraw `credit`; none between can."""
+        first = credit + self._permille * width_us
         last = first + self._permille * (n_pulses - 1) * period_us
         return width_us * 1000 <= first and n_pulses * width_us * 1000 <= last
 
@@ -379,5 +458,5 @@ class _DutyBudget:
 
     def _reckon(self, now_us: int) -> None:
         rate = self._permille - (1000 if self._on else 0)
-        self._credit = min(self._credit + (now_us - self._reckoned_us) * rate, self._window_us * self._permille)
+        self._credit = min(self._credit + (now_us - self._reckoned_us) * rate, self.full)
         self._reckoned_us = now_us

@@ -3,7 +3,8 @@
 A frame is `00 | COBS(version, type, id, payload, CRC-16) | 00`, numbers little-endian. COBS (Cheshire & Baker, 1999)
 keeps the byte 00 out of a frame, so a receiver that has lost its place is back in step at the next 00: no length to
 trust, nothing to search for, and a torn frame never swallows the one that follows. The CRC is CRC-16/CCITT-FALSE
-(polynomial 0x1021, start 0xFFFF). Every type has a fixed size.
+(polynomial 0x1021, start 0xFFFF). Every type has a fixed size. One frame is shorter than its header would be, because
+its time on the line is a stimulus's latency: `Fire`.
 """
 
 import binascii
@@ -19,6 +20,12 @@ MAX_BLOCK_BYTES = 64  # Longest COBS block that a receiver keeps; fits an Arduin
 FULL_INTENSITY = 0xFFFF
 NAME_BYTES = 16
 U32 = 0xFFFF_FFFF
+N_SLOTS = 8  # Pulses that a device stores.
+STORES_SINCE = (1, 1)  # The first firmware that does.
+FIRE_ID_BITS = 12
+FIRE_MARK = 0x80  # Versions are smaller, so that the first byte tells a `Fire` from a header.
+FIRE_BODY = struct.Struct("<BBH")
+FIRE_AHEAD_MS = 0x3FFF  # The 16 bits of an expiry mean up to this long ahead of the host's clock; all else is past.
 
 _HEADER = struct.Struct("<BBI")
 _CRC = struct.Struct("<H")
@@ -34,6 +41,8 @@ class RefusalReason(IntEnum):
     BAD_VALUE = 5
     MAX_ON = 6
     MAX_DUTY = 7
+    NO_SLOT = 8
+    REPLAYED = 9
 
 
 class EndReason(IntEnum):
@@ -148,6 +157,51 @@ class AllOff:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """Host: store a pulse or train, in place of what the slot held, for a later `Fire`. Answered by `Ack` or `Refused`.
+
+    Attributes:
+        id: Counter of the host's own frames.
+        slot: 0–7.
+        channel: As in `PulseTrain`, and so are the others.
+        intensity: 0–65535.
+        duration_us: µs.
+        period_us: µs.
+        width_us: µs.
+    """
+
+    TYPE: ClassVar[int] = 0x13
+    PAYLOAD: ClassVar[struct.Struct] = struct.Struct("<BBHIII")
+    id: int
+    slot: int
+    channel: int
+    intensity: int
+    duration_us: int
+    period_us: int
+    width_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """Host: put out the pulse that a slot holds, now. Answered by `Ack` or `Refused`, later by `Done`.
+
+    The only message without a header: its frame is 9 bytes long. `TYPE` is what the answer calls it, and the answers
+    have the whole id.
+
+    Attributes:
+        id: The command's id modulo 2¹².
+        slot: 0–7.
+        expires_ms: Host monotonic clock, ms, modulo 2¹⁶, after which the command must be refused; at most
+            `FIRE_AHEAD_MS` ahead of it.
+    """
+
+    TYPE: ClassVar[int] = 0x14
+    id: int
+    slot: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Boot:
     """Device: just started, every output low, waiting for `Hello`.
 
@@ -232,7 +286,7 @@ class Done:
     """Device: a pulse or train ended.
 
     Attributes:
-        id: That of its `PulseTrain`.
+        id: That of its `PulseTrain` or `Fire`, whole.
         reason: An `EndReason`, or a number that a later firmware knows.
         device_us: Device clock, µs, modulo 2³², when it ended.
     """
@@ -244,8 +298,9 @@ class Done:
     device_us: int
 
 
-HostMessage = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff
+HostMessage = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | Fire
 DeviceMessage = Boot | Identity | Ack | Refused | Done
+MessageWithHeader = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | DeviceMessage
 Message = HostMessage | DeviceMessage
 
 
@@ -260,8 +315,9 @@ class OtherVersion:
     version: int
 
 
-_CLASSES: dict[int, type[Message]] = {
-    cls.TYPE: cls for cls in (Hello, Limits, Heartbeat, PulseTrain, Stop, AllOff, Boot, Identity, Ack, Refused, Done)
+_CLASSES: dict[int, type[MessageWithHeader]] = {
+    cls.TYPE: cls
+    for cls in (Hello, Limits, Heartbeat, PulseTrain, Stop, AllOff, Program, Boot, Identity, Ack, Refused, Done)
 }
 
 
@@ -270,8 +326,11 @@ def encode(message: Message) -> bytes:
 
     Raises:
         struct.error: A number does not fit its field.
-        ValueError: A device name is not ASCII or is longer than 16 characters.
+        ValueError: A device name is not ASCII or is longer than 16 characters, or a `Fire` has an id or slot that does
+            not fit its bits.
     """
+    if isinstance(message, Fire):
+        return frame(_fire_body(message))
     identifier, *payload = [getattr(message, name) for name in message.__slots__]  # `astuple` takes thrice as long.
     if isinstance(message, Identity):
         payload[-1] = _name_bytes(message.name)
@@ -280,14 +339,15 @@ def encode(message: Message) -> bytes:
 
 
 def frame(body: bytes) -> bytes:
-    """Return `body` (version, type, id, payload) with its CRC as one frame, delimiters included."""
+    """Return `body` (version, type, id, payload, or that of a `Fire`) with its CRC as one frame, with delimiters."""
     checked = body + _CRC.pack(binascii.crc_hqx(body, CRC_START))
     return DELIMITER + _cobs(checked) + DELIMITER
 
 
-def signed_difference(later: int, earlier: int) -> int:
-    """Return `later - earlier` of two counters modulo 2³², as the signed number nearest to zero."""
-    return ((later - earlier + 0x8000_0000) & U32) - 0x8000_0000
+def signed_difference(later: int, earlier: int, n_bits: int = 32) -> int:
+    """Return `later - earlier` of two counters modulo 2ⁿ, as the signed number nearest to zero."""
+    half = 1 << n_bits - 1
+    return ((later - earlier + half) & 2 * half - 1) - half
 
 
 class Parser:
@@ -319,13 +379,12 @@ class Parser:
 
 def _decode(block: bytes) -> Message | OtherVersion | None:
     """Return the message in one COBS block, or None if it is not intact."""
-    if len(block) > MAX_BLOCK_BYTES:
+    body = _intact_body(block)
+    if body is None:
         return None
-    checked = _un_cobs(block)
-    if checked is None or len(checked) < _HEADER.size + _CRC.size:
-        return None
-    body = checked[: -_CRC.size]
-    if binascii.crc_hqx(body, CRC_START) != _CRC.unpack_from(checked, len(body))[0]:
+    if body[0] & FIRE_MARK:
+        return _fire_from(body)
+    if len(body) < _HEADER.size:
         return None
     version, kind, identifier = _HEADER.unpack_from(body)
     if version != PROTOCOL_VERSION:
@@ -337,6 +396,29 @@ def _decode(block: bytes) -> Message | OtherVersion | None:
     if cls is Identity:
         payload = (*payload[:-1], payload[-1].rstrip(b"\x00").decode("ascii", errors="replace"))
     return cls(identifier, *payload)
+
+
+def _intact_body(block: bytes) -> bytes | None:
+    """Return what a COBS block holds before its CRC, or None if that is wrong."""
+    checked = _un_cobs(block) if len(block) <= MAX_BLOCK_BYTES else None
+    if checked is None or len(checked) < FIRE_BODY.size + _CRC.size:
+        return None
+    body = checked[: -_CRC.size]
+    return body if binascii.crc_hqx(body, CRC_START) == _CRC.unpack_from(checked, len(body))[0] else None
+
+
+def _fire_body(fire: Fire) -> bytes:
+    """Return the four bytes `1 slot(3) id(4)`, `id(8)`, expiry: the high bits of the id come first."""
+    if not (0 <= fire.slot < N_SLOTS and 0 <= fire.id < 1 << FIRE_ID_BITS):
+        raise ValueError(f"fire: expected a slot below {N_SLOTS} and an id of {FIRE_ID_BITS} bits, got {fire}")
+    return FIRE_BODY.pack(FIRE_MARK | fire.slot << 4 | fire.id >> 8, fire.id & 0xFF, fire.expires_ms)
+
+
+def _fire_from(body: bytes) -> Fire | None:
+    if len(body) != FIRE_BODY.size:
+        return None
+    first, second, expires_ms = FIRE_BODY.unpack(body)
+    return Fire((first & 0x0F) << 8 | second, first >> 4 & N_SLOTS - 1, expires_ms)
 
 
 def _cobs(data: bytes) -> bytes:

@@ -46,7 +46,7 @@ def test_contract(peer):
     assert (info.driver, info.address, info.acknowledges, info.dead_man_ms) == ("serial", peer.port, True, 60_000)
     assert info.device == {
         "name": "simulated",
-        "firmware": "1.0",
+        "firmware": "1.1",
         "protocol": 1,
         "n_channels": 8,
         "max_on_us": 10_000_000,

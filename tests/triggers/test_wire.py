@@ -15,6 +15,7 @@ CLASSES = (
     wire.PulseTrain,
     wire.Stop,
     wire.AllOff,
+    wire.Program,
     wire.Boot,
     wire.Identity,
     wire.Ack,
@@ -30,7 +31,8 @@ def _messages_of(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
     return st.builds(cls, NUMBERS["I"], *(NUMBERS[code] for code in numbers), *names)
 
 
-MESSAGES = st.one_of(*(_messages_of(cls) for cls in CLASSES))
+FIRES = st.builds(wire.Fire, st.integers(0, 0xFFF), st.integers(0, wire.N_SLOTS - 1), NUMBERS["H"])
+MESSAGES = st.one_of(*(_messages_of(cls) for cls in CLASSES), FIRES)
 PULSE = wire.PulseTrain(7, 2, 0xFFFF, 200_000, 50_000, 10_000, 123_456)
 SAMPLES = (
     wire.Hello(1, 0),
@@ -39,6 +41,10 @@ SAMPLES = (
     PULSE,
     wire.Stop(4, 3),
     wire.AllOff(5),
+    wire.Program(6, 7, 2, 0xFFFF, 200_000, 50_000, 10_000),
+    wire.Fire(7, 3, 12_345),
+    wire.Fire(0xFFF, 7, 0xFFFF),
+    wire.Fire(0, 0, 0),
     wire.Boot(0),
     wire.Identity(1, 1, 0, 8, 10_000_000, 1000, 10_000, 250, "simulated"),
     wire.Ack(7, wire.PulseTrain.TYPE, 0b100, 1_000_000),
@@ -74,7 +80,7 @@ def test_every_frame_fits_the_receivers_buffer_and_holds_no_delimiter_inside(mes
 
 
 def test_types_are_distinct_and_the_devices_have_the_top_bit_set():
-    types = [cls.TYPE for cls in CLASSES]
+    types = [cls.TYPE for cls in (*CLASSES, wire.Fire)]
     assert len(set(types)) == len(types)
     assert {cls for cls in CLASSES if cls.TYPE & 0x80} == {wire.Boot, wire.Identity, wire.Ack, wire.Refused, wire.Done}
 
@@ -84,6 +90,34 @@ def test_bytes_of_the_pulse_in_the_readme():
     assert wire.encode(pulse).hex(" ") == (
         "00 04 01 10 07 01 01 01 06 ff ff 40 0d 03 03 50 c3 01 03 10 27 01 04 40 e2 01 03 72 78 00"
     )
+
+
+def test_bytes_of_the_fire_in_the_readme():
+    assert wire.encode(wire.Fire(0x7, 3, 123_456 & 0xFFFF)).hex(" ") == "00 07 b0 07 40 e2 21 20 00"
+
+
+@settings(deadline=None)
+@given(FIRES)
+def test_a_fire_takes_nine_bytes_whatever_it_says(fire):
+    assert len(wire.encode(fire)) == 9
+
+
+@pytest.mark.parametrize(
+    "fire", [wire.Fire(0x1000, 0, 0), wire.Fire(-1, 0, 0), wire.Fire(0, wire.N_SLOTS, 0), wire.Fire(0, -1, 0)], ids=str
+)
+def test_a_fire_that_does_not_fit_its_bits_is_not_sent_as_another(fire):
+    with pytest.raises(ValueError, match="expected a slot below 8 and an id of 12 bits"):
+        wire.encode(fire)
+
+
+@pytest.mark.parametrize("fire", [message for message in SAMPLES if isinstance(message, wire.Fire)], ids=str)
+def test_no_three_flipped_bits_make_another_fire(fire):
+    frame = wire.encode(fire)
+    for bits in itertools.combinations(range(8, 8 * len(frame) - 8), 3):
+        damaged = bytearray(frame)
+        for bit in bits:
+            damaged[bit // 8] ^= 1 << bit % 8
+        assert _parse(bytes(damaged)) in ([], [fire])
 
 
 def test_crc_is_ccitt_false():
@@ -157,6 +191,9 @@ def test_another_version_is_told_apart_from_noise():
         pytest.param(struct.pack("<BBI", 1, wire.Stop.TYPE, 5), id="payload too short"),
         pytest.param(struct.pack("<BBIBB", 1, wire.Stop.TYPE, 5, 0, 0), id="payload too long"),
         pytest.param(b"\x01\x11", id="no header"),
+        pytest.param(b"\x80\x01\x02", id="too short for a fire"),
+        pytest.param(b"\x80\x01\x02\x03\x04", id="too long for a fire"),
+        pytest.param(struct.pack("<BBI", 0x81, wire.Hello.TYPE, 5) + bytes(4), id="a version as high as a fire"),
         pytest.param(b"", id="nothing"),
     ],
 )
@@ -170,6 +207,13 @@ def test_an_intact_frame_that_makes_no_sense_is_rejected(body):
 def test_a_name_that_does_not_fit_is_refused(name):
     with pytest.raises(ValueError, match=r"identity|ascii"):
         wire.encode(wire.Identity(0, 1, 0, 1, 0, 0, 0, 0, name))
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier", "step"), [(1, 0xFFF, 2), (0x800, 1, 0x7FF), (0x801, 1, -0x800), (7, 7, 0)]
+)
+def test_signed_difference_of_few_bits(later, earlier, step):
+    assert wire.signed_difference(later, earlier, 12) == step
 
 
 @settings(deadline=None)

@@ -23,15 +23,17 @@ struct budget {
 
 static uint16_t duty_permille = CAP_MAX_DUTY_PERMILLE;
 
-static int64_t budget_full(void) {
-    return (int64_t)((uint64_t)(CAP_DUTY_WINDOW_MS * 1000UL) * duty_permille);
+static int64_t budget_full; /* The most credit that there can be. */
+
+static void budget_set_duty(uint16_t permille) {
+    duty_permille = permille;
+    budget_full = (int64_t)((uint64_t)(CAP_DUTY_WINDOW_MS * 1000UL) * permille);
 }
 
 static void budget_add(struct budget *b, int32_t amount) {
-    int64_t full = budget_full();
     b->credit += amount;
-    if (b->credit > full) {
-        b->credit = full;
+    if (b->credit > budget_full) {
+        b->credit = budget_full;
     }
 }
 
@@ -76,11 +78,12 @@ static void budget_reckon(struct budget *b, uint32_t now_us) {
     budget_pass(b, span_us - n * b->period_us);
 }
 
-/* Returns whether neither the first nor the last pulse of a train would overdraw; none between can. */
-static uint8_t budget_allows(const struct budget *b, uint32_t n_pulses, uint32_t period_us, uint32_t width_us) {
-    int64_t first = b->credit + (int64_t)((uint64_t)width_us * duty_permille);
-    int64_t last = first + (int64_t)((uint64_t)((n_pulses - 1) * period_us) * duty_permille);
-    return (int64_t)((uint64_t)width_us * 1000U) <= first && (int64_t)((uint64_t)n_pulses * width_us * 1000U) <= last;
+/* Returns the credit with which neither the first nor the last pulse of a train overdraws; none between can. */
+static int64_t budget_need(uint32_t n_pulses, uint32_t period_us, uint32_t width_us) {
+    int64_t first = (int64_t)((uint64_t)width_us * (1000U - duty_permille));
+    int64_t last = (int64_t)((uint64_t)n_pulses * width_us * 1000U) - (int64_t)((uint64_t)width_us * duty_permille) -
+                   (int64_t)((uint64_t)((n_pulses - 1) * period_us) * duty_permille);
+    return first > last ? first : last;
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "host_clock.h"
 #include "outputs.h"
 #include "protocol.h"
+#include "slots.h"
 
 #define ALL_CHANNELS 0xFF
 
@@ -115,7 +116,7 @@ static void set_duty(uint16_t permille, uint32_t now_us) {
     for (i = 0; i < N_CHANNELS; i++) { /* Reckoned at the old rate until now. */
         budget_reckon(&budgets[i], now_us);
     }
-    duty_permille = permille;
+    budget_set_duty(permille);
     for (i = 0; i < N_CHANNELS; i++) {
         budget_add(&budgets[i], 0); /* What the smaller bucket can't hold is gone. */
     }
@@ -124,6 +125,8 @@ static void set_duty(uint16_t permille, uint32_t now_us) {
 static void begin_session(uint32_t host_ms) {
     uint32_t now_us = end(ALL_CHANNELS, WIRE_END_ALL_OFF);
     greeted = 1;
+    slots_forget();
+    newest_id = 0;
     clock_start(host_ms, ms);
     max_on_us = CAP_MAX_ON_US;
     dead_man_ms = CAP_DEAD_MAN_MS;
@@ -134,6 +137,7 @@ static void lower_limits(const uint8_t *payload, uint32_t now_us) {
     uint32_t on_us = read_u32(payload + WIRE_LIMITS_AT_MAX_ON_US);
     uint16_t permille = read_u16(payload + WIRE_LIMITS_AT_MAX_DUTY_PERMILLE);
     uint16_t silence_ms = read_u16(payload + WIRE_LIMITS_AT_DEAD_MAN_MS);
+    slots_forget();
     max_on_us = on_us < max_on_us ? on_us : max_on_us;
     dead_man_ms = silence_ms < dead_man_ms ? silence_ms : dead_man_ms;
     set_duty(permille < duty_permille ? permille : duty_permille, now_us);
@@ -143,6 +147,13 @@ static void lower_limits(const uint8_t *payload, uint32_t now_us) {
 static void sign_of_life(uint32_t now_us) {
     alive_us = now_us;
     outputs_keep_until(alive_us + dead_man_ms * 1000UL);
+}
+
+/* What waited so long that 16 bits of expiry may not tell finds nothing to fire. */
+static void forget_after_silence(uint32_t now_us) {
+    if ((int32_t)(now_us - dead_us) >= 0) {
+        slots_forget();
+    }
 }
 
 /* Returns why the times contradict one another or are finer than the board can tell, or 0. */
@@ -156,52 +167,116 @@ static uint8_t malformed(uint32_t duration_us, uint32_t period_us, uint32_t widt
     return period_us - width_us < CAP_MIN_OFF_US ? WIRE_REASON_MAX_DUTY : 0;
 }
 
-static uint8_t exceeded_cap(uint8_t channel, uint32_t duration_us, uint32_t period_us, uint32_t width_us,
-                            uint32_t now_us) {
-    uint32_t n_pulses = (duration_us - 1) / period_us + 1;
-    if (width_us > max_on_us) {
+/* Makes ready what was read of a pulse; returns why it can't be put out at any time, or 0. */
+static uint8_t prepare(struct pulse *p) {
+    uint8_t reason;
+    if (p->channel >= N_CHANNELS) {
+        return WIRE_REASON_BAD_CHANNEL;
+    }
+    reason = malformed(p->duration_us, p->period_us, p->width_us);
+    if (reason != 0) {
+        return reason;
+    }
+    if (p->period_us == 0) {
+        p->period_us = p->width_us = p->duration_us;
+    }
+    p->width_us = p->width_us < p->duration_us ? p->width_us : p->duration_us;
+    p->need = budget_need((p->duration_us - 1) / p->period_us + 1, p->period_us, p->width_us);
+    return 0;
+}
+
+/* Returns why a pulse that is ready can't be put out now, or 0. */
+static uint8_t why_not_now(const struct pulse *p, uint32_t now_us) {
+    struct budget *b = &budgets[p->channel];
+    if (((running | ended) & (1 << p->channel)) || resting[p->channel]) {
+        return WIRE_REASON_BUSY;
+    }
+    if (p->width_us > max_on_us) {
         return WIRE_REASON_MAX_ON;
     }
-    budget_reckon(&budgets[channel], now_us);
-    return budget_allows(&budgets[channel], n_pulses, period_us, width_us) ? 0 : WIRE_REASON_MAX_DUTY;
+    budget_reckon(b, now_us);
+    return b->credit >= p->need ? 0 : WIRE_REASON_MAX_DUTY;
+}
+
+static void put_out(uint32_t id, uint8_t answered, const struct pulse *p) {
+    uint32_t now_us = outputs_start(p->channel, id, p->intensity, p->duration_us, p->period_us, p->width_us);
+    struct budget *b = &budgets[p->channel];
+    sign_of_life(now_us); /* Once more: as if the frame had been read when its pulse began. */
+    budget_reckon(b, now_us);
+    b->period_us = p->period_us;
+    b->width_us = p->width_us;
+    b->phase_us = 0;
+    /* As it was then: the shortest pulse is over before its acknowledgement is written. */
+    send_ack(id, answered, running | (uint16_t)1 << p->channel, now_us);
 }
 
 static void pulse_train(uint32_t id, const uint8_t *payload, uint32_t now_us) {
-    uint8_t channel = payload[WIRE_PULSE_TRAIN_AT_CHANNEL];
-    uint32_t duration_us = read_u32(payload + WIRE_PULSE_TRAIN_AT_DURATION_US);
-    uint32_t period_us = read_u32(payload + WIRE_PULSE_TRAIN_AT_PERIOD_US);
-    uint32_t width_us = read_u32(payload + WIRE_PULSE_TRAIN_AT_WIDTH_US);
-    uint8_t reason = 0;
-    if (!greeted) {
-        reason = WIRE_REASON_NO_HELLO;
-    } else if (channel >= N_CHANNELS) {
-        reason = WIRE_REASON_BAD_CHANNEL;
-    } else if ((reason = malformed(duration_us, period_us, width_us)) != 0) {
-    } else if (clock_is_past(read_u32(payload + WIRE_PULSE_TRAIN_AT_EXPIRES_MS), ms)) {
-        reason = WIRE_REASON_EXPIRED;
-    } else if (((running | ended) & (1 << channel)) || resting[channel]) {
-        reason = WIRE_REASON_BUSY;
-    } else {
-        if (period_us == 0) {
-            period_us = width_us = duration_us;
+    struct pulse p;
+    uint8_t reason = WIRE_REASON_NO_HELLO;
+    newest_id = id;
+    if (greeted) {
+        pulse_read(&p, payload);
+        reason = prepare(&p);
+        if (reason == 0) {
+            reason = clock_is_past(read_u32(payload + WIRE_PULSE_TRAIN_AT_EXPIRES_MS), ms) ? WIRE_REASON_EXPIRED
+                                                                                          : why_not_now(&p, now_us);
         }
-        width_us = width_us < duration_us ? width_us : duration_us;
-        reason = exceeded_cap(channel, duration_us, period_us, width_us, now_us);
     }
     if (reason != 0) {
         send_refused(id, WIRE_PULSE_TRAIN, reason, now_us);
+    } else {
+        put_out(id, WIRE_PULSE_TRAIN, &p);
+    }
+}
+
+static void program(uint32_t id, const uint8_t *payload, uint32_t now_us) {
+    struct pulse p;
+    uint8_t slot = payload[WIRE_PROGRAM_AT_SLOT];
+    uint8_t reason = 0;
+    pulse_read(&p, payload + WIRE_PROGRAM_AT_CHANNEL);
+    if (!greeted) {
+        reason = WIRE_REASON_NO_HELLO;
+    } else if (slot >= WIRE_N_SLOTS) {
+        reason = WIRE_REASON_NO_SLOT;
+    } else if ((reason = prepare(&p)) != 0) {
+    } else if (p.width_us > max_on_us) {
+        reason = WIRE_REASON_MAX_ON;
+    } else if (p.need > budget_full) {
+        reason = WIRE_REASON_MAX_DUTY;
+    }
+    if (reason != 0) {
+        send_refused(id, WIRE_PROGRAM, reason, now_us);
         return;
     }
-    now_us = outputs_start(channel, id, read_u16(payload + WIRE_PULSE_TRAIN_AT_INTENSITY), duration_us, period_us,
-                           width_us);
-    sign_of_life(now_us); /* Once more: as if the frame had been read when its pulse began. */
-    struct budget *b = &budgets[channel];
-    budget_reckon(b, now_us);
-    b->period_us = period_us;
-    b->width_us = width_us;
-    b->phase_us = 0;
-    /* As it was then: the shortest pulse is over before its acknowledgement is written. */
-    send_ack(id, WIRE_PULSE_TRAIN, running | (uint16_t)1 << channel, now_us);
+    slots[slot] = p;
+    send_ack(id, WIRE_PROGRAM, running, now_us);
+}
+
+/* Little is done before the pin: this is why the pulse was stored. */
+static void fire(const uint8_t *body, uint32_t now_us) {
+    const struct pulse *p = &slots[(body[0] >> 4) & (WIRE_N_SLOTS - 1)];
+    int16_t step = id_step((uint16_t)((body[0] & 0x0F) << 8) | body[1]);
+    uint32_t id = newest_id + step;
+    uint8_t reason;
+    if (step > 0) {
+        newest_id = id; /* Also if it is refused: it won't be carried out later. */
+    }
+    if (!greeted) {
+        reason = WIRE_REASON_NO_HELLO;
+    } else if (p->duration_us == 0) {
+        reason = WIRE_REASON_NO_SLOT;
+    } else if (step <= 0) {
+        reason = WIRE_REASON_REPLAYED;
+    } else if (clock_is_past_low(read_u16(body + WIRE_FIRE_AT_EXPIRES_MS), ms)) {
+        reason = WIRE_REASON_EXPIRED;
+    } else {
+        reason = why_not_now(p, now_us);
+    }
+    if (reason != 0) {
+        send_refused(id, WIRE_FIRE, reason, now_us);
+    } else {
+        put_out(id, WIRE_FIRE, p);
+    }
 }
 
 static void stop(uint32_t id, uint8_t channel, uint32_t now_us) {
@@ -222,6 +297,7 @@ static uint8_t payload_bytes(uint8_t type) {
     case WIRE_PULSE_TRAIN: return WIRE_PULSE_TRAIN_BYTES;
     case WIRE_STOP: return WIRE_STOP_BYTES;
     case WIRE_ALL_OFF: return WIRE_ALL_OFF_BYTES;
+    case WIRE_PROGRAM: return WIRE_PROGRAM_BYTES;
     case WIRE_BOOT: return WIRE_BOOT_BYTES;
     case WIRE_IDENTITY: return WIRE_IDENTITY_BYTES;
     case WIRE_ACK: return WIRE_ACK_BYTES;
@@ -236,6 +312,10 @@ static void handle(const uint8_t *body, uint8_t n, uint32_t now_us) {
     uint32_t id = read_u32(body + 2);
     const uint8_t *payload = body + WIRE_HEADER_BYTES;
     uint8_t known = body[0] == WIRE_PROTOCOL_VERSION;
+    uint8_t is_fire = body[0] & WIRE_FIRE_MARK;
+    if (is_fire ? n != WIRE_FIRE_BODY_BYTES : n < WIRE_HEADER_BYTES) {
+        return;
+    }
 #ifdef TEST_HANG /* Only in a build for the tests: a loop that never comes round again, with and without interrupts. */
     if (known && type == 0x7F) {
         for (;;) {
@@ -250,8 +330,13 @@ static void handle(const uint8_t *body, uint8_t n, uint32_t now_us) {
     if (known && n - WIRE_HEADER_BYTES != payload_bytes(type)) {
         return;
     }
+    forget_after_silence(now_us);
     sign_of_life(now_us);
     settle_all(); /* What ended before this frame is reported before its answer. */
+    if (is_fire) {
+        fire(body, now_us);
+        return;
+    }
     if (!known) {
         send_identity(0); /* Its header tells the host which version is spoken here. */
         return;
@@ -272,6 +357,9 @@ static void handle(const uint8_t *body, uint8_t n, uint32_t now_us) {
         break;
     case WIRE_PULSE_TRAIN:
         pulse_train(id, payload, now_us);
+        break;
+    case WIRE_PROGRAM:
+        program(id, payload, now_us);
         break;
     case WIRE_STOP:
         stop(id, payload[WIRE_STOP_AT_CHANNEL], now_us);
@@ -297,6 +385,7 @@ static void tick(uint32_t now_us) {
 /* Looks after one channel a pass: its budget stays within what 32 bits can reckon, its rest ends. */
 static void look_after(uint32_t now_us) {
     static uint8_t i;
+    forget_after_silence(now_us); /* Here too, lest a silence of half the clock's range look like none. */
     i = (uint8_t)(i + 1) % N_CHANNELS;
     if (resting[i] && now_us - channels[i].ended_us >= CAP_MIN_OFF_US) {
         resting[i] = 0;
@@ -311,8 +400,9 @@ static void look_after(uint32_t now_us) {
 
 static void device_begin(void) {
     uint8_t i;
+    budget_set_duty(CAP_MAX_DUTY_PERMILLE);
     for (i = 0; i < N_CHANNELS; i++) {
-        budgets[i].credit = budget_full();
+        budgets[i].credit = budget_full;
     }
     receiver_restart(&receiver);
     sender_begin(&sender, WIRE_BOOT, 0);

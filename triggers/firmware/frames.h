@@ -47,8 +47,8 @@ static void receiver_append(struct receiver *r, uint8_t byte) {
     r->bytes[r->n++] = byte; /* One COBS code stands before all of them, so at most WIRE_MAX_BLOCK_BYTES - 1 come. */
 }
 
-/* Takes one byte of the stream. Returns the number of bytes of the body (version, type, id, payload) in `bytes` if it
-   completes an intact frame, else 0. After a non-zero answer the caller restarts the receiver when done. */
+/* Takes one byte of the stream. Returns the number of bytes of the body (version, type, id, payload, or that of a Fire) in
+   `bytes` if it completes an intact frame, else 0. After a non-zero answer the caller restarts the receiver when done. */
 static uint8_t receiver_take(struct receiver *r, uint8_t byte) {
     if (byte != 0) {
         if (r->n_block >= WIRE_MAX_BLOCK_BYTES) {
@@ -67,7 +67,7 @@ static uint8_t receiver_take(struct receiver *r, uint8_t byte) {
         r->n_block++;
         return 0;
     }
-    if (r->n_block <= WIRE_MAX_BLOCK_BYTES && r->left == 0 && r->n >= WIRE_HEADER_BYTES + CRC_BYTES &&
+    if (r->n_block <= WIRE_MAX_BLOCK_BYTES && r->left == 0 && r->n >= WIRE_FIRE_BODY_BYTES + CRC_BYTES &&
         r->crc == read_u16(r->bytes + r->n - CRC_BYTES)) {
         return r->n - CRC_BYTES;
     }

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "protocol.h"
+
 #define LEAK_SHIFT 7 /* The estimate gives way by 1 ms in 128 ms: a ceramic resonator is 0.5 % off. */
 
 /* The smallest difference between the two clocks belongs to the frame that travelled fastest; what arrives with a larger
@@ -30,6 +32,11 @@ static void clock_observe(uint32_t host_ms, uint32_t device_ms) {
 
 static uint8_t clock_is_past(uint32_t host_ms, uint32_t device_ms) {
     return (int32_t)(device_ms - clock_offset_ms - host_ms) > 0;
+}
+
+/* The same of a time of which only the lowest 16 bits are known: what is not a little ahead is past. */
+static uint8_t clock_is_past_low(uint16_t host_ms, uint32_t device_ms) {
+    return (uint16_t)(host_ms - (uint16_t)(device_ms - clock_offset_ms)) > WIRE_FIRE_AHEAD_MS;
 }
 
 #endif

@@ -152,6 +152,7 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
                               uint32_t width_us) {
     struct channel *c = &channels[i];
     uint32_t start_us;
+    uint8_t bit = 1 << i;
     uint8_t lock;
     c->id = id;
     c->intensity = intensity;
@@ -160,12 +161,13 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
     c->gap_us = period_us - width_us;
     c->left_us = duration_us;
     c->on = 1;
+    c->next_us = 0;
+    wait_for(c, width_us); /* From 0; all that can be done before is, as an edge of another channel may be waiting. */
     lock = board_lock();
     board_pin(i, intensity);
     start_us = board_now_us();
-    c->next_us = (uint16_t)start_us;
-    wait_for(c, width_us);
-    running |= 1 << i;
+    c->next_us += (uint16_t)start_us;
+    running |= bit;
     board_wake_now();
     board_unlock(lock);
     return start_us;

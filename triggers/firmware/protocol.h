@@ -8,6 +8,7 @@
 #define WIRE_FULL_INTENSITY 0xFFFF
 #define WIRE_NAME_BYTES 16
 #define WIRE_HEADER_BYTES 6 /* Version, type, id. */
+#define WIRE_N_SLOTS 8
 
 /* Types, the bytes of their payloads, and where in it each field begins. */
 #define WIRE_HELLO 0x01
@@ -34,6 +35,20 @@
 #define WIRE_STOP_AT_CHANNEL 0
 #define WIRE_ALL_OFF 0x12
 #define WIRE_ALL_OFF_BYTES 0
+#define WIRE_PROGRAM 0x13
+#define WIRE_PROGRAM_BYTES 16
+#define WIRE_PROGRAM_AT_SLOT 0
+#define WIRE_PROGRAM_AT_CHANNEL 1
+#define WIRE_PROGRAM_AT_INTENSITY 2
+#define WIRE_PROGRAM_AT_DURATION_US 4
+#define WIRE_PROGRAM_AT_PERIOD_US 8
+#define WIRE_PROGRAM_AT_WIDTH_US 12
+#define WIRE_FIRE 0x14 /* It has no header: 1 slot(3) id(4), id(8), expires_ms. */
+#define WIRE_FIRE_BODY_BYTES 4
+#define WIRE_FIRE_MARK 0x80
+#define WIRE_FIRE_AT_EXPIRES_MS 2
+#define WIRE_FIRE_ID_BITS 12
+#define WIRE_FIRE_AHEAD_MS 0x3FFF
 #define WIRE_BOOT 0x80
 #define WIRE_BOOT_BYTES 0
 #define WIRE_IDENTITY 0x81
@@ -68,6 +83,8 @@
 #define WIRE_REASON_BAD_VALUE 5
 #define WIRE_REASON_MAX_ON 6
 #define WIRE_REASON_MAX_DUTY 7
+#define WIRE_REASON_NO_SLOT 8
+#define WIRE_REASON_REPLAYED 9
 #define WIRE_END_FINISHED 0
 #define WIRE_END_STOPPED 1
 #define WIRE_END_ALL_OFF 2

@@ -15,6 +15,8 @@ def test_a_message_s_lines():
     assert "#define WIRE_PULSE_TRAIN_BYTES 19" in lines
     assert "#define WIRE_PULSE_TRAIN_AT_EXPIRES_MS 15" in lines
     assert "#define WIRE_IDENTITY_AT_NAME 13" in lines
+    assert "#define WIRE_FIRE_BODY_BYTES 4" in lines
+    assert "#define WIRE_FIRE_AHEAD_MS 0x3FFF" in lines
     assert "#define WIRE_REASON_MAX_DUTY 7" in lines
     assert "#define WIRE_END_DEAD_MAN 3" in lines
     assert "#define WIRE_HEADER_BYTES 6 /* Version, type, id. */" in lines

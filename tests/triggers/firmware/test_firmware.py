@@ -21,13 +21,27 @@ def train(chip, number, channel=0, duration_us=5_000, period_us=0, width_us=0, *
     )
 
 
+def program(slot, channel=0, duration_us=5_000, period_us=0, width_us=0, intensity=0xFFFF):
+    return wire.Program(800 + slot, slot, channel, intensity, duration_us, period_us, width_us)
+
+
+def stored(slot, train):
+    """Return what stores a train."""
+    return program(slot, train.channel, train.duration_us, train.period_us, train.width_us, train.intensity)
+
+
+def shot(chip, number, slot, wait_ms=1_000):
+    """Return a `Fire` that expires in `wait_ms`."""
+    return wire.Fire(number & 0xFFF, slot, chip.host_ms() + wait_ms & 0xFFFF)
+
+
 def of_type(messages, cls):
     return [message for message in messages if isinstance(message, cls)]
 
 
 def keep_alive(chip, until_us, number=900_000):
     """Let the time pass with a heartbeat every 50 ms."""
-    while chip.now_us < until_us:
+    while chip.now_us < until_us - 1.0:  # It stops at a whole cycle.
         chip.send(wire.Heartbeat(number, chip.host_ms()))
         chip.until(min(chip.now_us + 50_000, until_us))
 
@@ -43,7 +57,7 @@ def edges_asked(command):
 
 def check_edges(chip, commands):
     """Compare every edge with what was acknowledged; return how far each was off, us."""
-    acks = {ack.id: ack for ack in of_type(chip.answers, wire.Ack) if ack.answered == wire.PulseTrain.TYPE}
+    acks = {ack.id: ack for ack in of_type(chip.answers, wire.Ack) if ack.answered in {0x10, 0x14}}
     assert set(acks) == {command.id for command in commands}
     expected = sorted(
         (acks[command.id].device_us + at_us, command.channel, on)
@@ -94,7 +108,7 @@ def test_it_starts_low_says_so_and_waits_for_a_greeting(chip, mcu):
     assert (refused.id, refused.reason) == (7, RefusalReason.NO_HELLO)
     assert device.pins == []
     (identity,) = device.ask(wire.Hello(3, 0))
-    assert identity == wire.Identity(3, 1, 0, N_CHANNELS, 10_000_000, 500, 10_000, 250, "poseloop")
+    assert identity == wire.Identity(3, 1, 1, N_CHANNELS, 10_000_000, 500, 10_000, 250, "poseloop")
     ack, done = device.ask(train(device, 8, channel=3))
     assert (ack.outputs, done.reason, done.device_us) == (0b1000, EndReason.FINISHED, ack.device_us + 5_000)
     assert [(pin.channel, pin.on) for pin in device.pins] == [(3, True), (3, False)]
@@ -160,10 +174,15 @@ def test_pulses_of_random_programs_have_the_width_count_and_order_asked(chip, fu
     chance = random.Random(1)
     commands = []
     for number in range(1_000 if full else 100):
-        program = random_program(device, chance, 10 * number)
-        device.send(*program)
+        trains = random_program(device, chance, 10 * number)
+        if number % 2:  # The same from slots.
+            trains.sort(key=lambda each: each.id)
+            device.send(*(stored(slot, each) for slot, each in enumerate(trains)))
+            device.send(*(shot(device, each.id, slot) for slot, each in enumerate(trains)))
+        else:
+            device.send(*trains)
         device.run(60_000)
-        commands += program
+        commands += trains
     errors_us = check_edges(device, commands)
     print(f"{mcu}: {len(errors_us)} edges, off by {min(errors_us):.1f} to {max(errors_us):.1f} us")  # noqa: T201
     assert max(map(abs, errors_us)) <= TOLERANCE_US
@@ -210,23 +229,51 @@ def test_a_train_longer_than_half_the_range_of_the_clock_goes_on(chip, full):
     assert len(device.pins) == (4 if full else 2)
 
 
-def test_latency_from_the_last_byte_to_the_pin(chip):
-    device = chip()
-    device.greet()
+def latencies_us(device, command):
+    """Send 200 commands of 1 ms, `command(number)`; return how long the last byte and the first took to the pin."""
     from_last_us, from_first_us = [], []
     chance = random.Random(3)
-    for number in range(200):
-        at_us = device.now_us + chance.uniform(1_000, 3_000)
-        command = train(device, number, number % N_CHANNELS, 1_000)
-        device.send(command, at_us=at_us)
+    for number in range(1, 201):
+        device.send(wire.Heartbeat(number, device.host_ms()))
+        at_us = device.run(4_000) and device.now_us + chance.uniform(1_000, 3_000)
+        data = wire.encode(command(number))
+        device.bytes(data, at_us)
         device.run(12_000)
         rise_us = device.pins[-2].us
         from_first_us.append(rise_us - at_us)
-        from_last_us.append(rise_us - (at_us + len(wire.encode(command)) * BYTE_US))
+        from_last_us.append(rise_us - (at_us + len(data) * BYTE_US))
+    assert sum(pin.on for pin in device.pins) == 200
+    return from_last_us, from_first_us
+
+
+def report_latency(what, from_last_us, from_first_us):
     median_us = statistics.median(from_last_us), statistics.median(from_first_us)
-    print(f"from the last byte {median_us[0]:.0f} us, from the first {median_us[1]:.0f}")  # noqa: T201
-    assert statistics.median(from_last_us) < 1_000
+    print(  # noqa: T201
+        f"{what}: from the last byte {median_us[0]:.0f} us, from the first {median_us[1]:.0f} (p50 of 200), "
+        f"at most {max(from_last_us):.0f} and {max(from_first_us):.0f}"
+    )
+
+
+def test_latency_from_the_last_byte_of_a_pulse_train_to_the_pin(chip):
+    device = chip()
+    device.greet()
+    from_last_us, from_first_us = latencies_us(device, lambda number: train(device, number, number % N_CHANNELS, 1_000))
+    report_latency("PulseTrain", from_last_us, from_first_us)
     assert max(from_last_us) < 1_000
+
+
+@pytest.mark.parametrize("mcu", ["atmega328p", "atmega2560"])
+def test_a_stored_pulse_is_on_its_pin_within_a_millisecond_of_the_first_byte(chip, mcu):
+    device = chip(mcu)
+    device.greet()
+    for slot in range(wire.N_SLOTS):
+        (ack,) = device.ask(program(slot, slot % N_CHANNELS, 1_000))
+        assert (ack.answered, ack.outputs) == (wire.Program.TYPE, 0)
+    assert device.pins == []
+    from_last_us, from_first_us = latencies_us(device, lambda number: shot(device, number, number % wire.N_SLOTS))
+    report_latency(f"Fire, {mcu}", from_last_us, from_first_us)
+    assert statistics.median(from_first_us) < 1_000
+    assert max(from_first_us) < 1_000
 
 
 def test_no_pass_of_the_loop_is_longer_than_two_milliseconds(chip):
@@ -272,6 +319,7 @@ def test_without_a_sign_of_life_the_pin_is_low_in_time(chip, dead_man_ms):
 def test_a_hung_firmware_is_reset_by_its_watchdog_and_the_pin_is_low(chip, mcu, kind):
     device = chip(mcu, TEST_HANG=1, CAP_DEAD_MAN_MS="60000U")
     device.greet()
+    device.ask(program(0))
     device.ask(train(device, 7, 0, 5_000_000))
     assert device.on() == {0}
     device.bytes(wire.frame(bytes((wire.PROTOCOL_VERSION, kind, 0, 0, 0, 0))))
@@ -281,8 +329,12 @@ def test_a_hung_firmware_is_reset_by_its_watchdog_and_the_pin_is_low(chip, mcu, 
     assert device.on() == set()
     print(f"{mcu}: low {(device.pins[-1].us - hung_us) / 1000:.1f} ms after it hung")  # noqa: T201
     assert device.pins[-1].us - hung_us <= 140_000
-    (refused,) = device.ask(train(device, 8))
-    assert refused.reason == RefusalReason.NO_HELLO
+    for command in (train(device, 8), program(0), shot(device, 9, 0)):
+        (refused,) = device.ask(command)
+        assert (refused.id, refused.reason) == (command.id, RefusalReason.NO_HELLO)
+    device.ask(wire.Hello(1, device.host_ms()))
+    (refused,) = device.ask(shot(device, 9, 0))
+    assert refused.reason == RefusalReason.NO_SLOT
 
 
 def test_the_shipped_build_has_no_command_that_hangs(chip):
@@ -317,17 +369,21 @@ def test_caps_hold_against_any_sequence_of_commands(chip):
     )
     device.greet()
     chance = random.Random(5)
-    for number in range(150):
+    for number in range(250):
         command = chance.choice(
             [
                 wire.Hello(number, device.host_ms()),
                 wire.Limits(number, 2**32 - 1, 0xFFFF, 0xFFFF),
                 *(train(device, number, 0, chance.randint(50, 60_000)) for _ in range(4)),
                 *(train(device, number, 0, 50_000, period, chance.randint(50, period)) for period in (5_000, 20_000)),
+                *(program(slot, 0, chance.randint(50, 30_000)) for slot in (0, 1)),
+                program(0, 0, 50_000, 5_000, chance.randint(50, 5_000)),
+                *(shot(device, number, chance.randrange(2)) for _ in range(5)),
             ]
         )
         device.send(command)
         device.run(chance.choice([4_000, 10_000, 50_000]))
+    assert sum(ack.answered == wire.Fire.TYPE for ack in of_type(device.answers, wire.Ack)) > 10
     rises_us = [pin.us for pin in device.pins if pin.on]
     falls_us = [pin.us for pin in device.pins if not pin.on]
     assert len(rises_us) > 30
@@ -357,3 +413,100 @@ def test_what_is_too_fine_for_the_board_is_refused(chip, times, reason):
     (refused,) = device.ask(train(device, 7, 0, *times))
     assert refused.reason == reason
     assert device.pins == []
+
+
+# --- stored pulses ---
+
+
+def forget_by_silence(device):
+    device.run(300_000)
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        pytest.param(lambda device: device.ask(wire.Hello(1, device.host_ms())), id="hello"),
+        pytest.param(lambda device: device.ask(wire.Limits(2, 2**32 - 1, 1000, 0xFFFF)), id="limits"),
+        pytest.param(forget_by_silence, id="silence longer than the dead-man time"),
+    ],
+)
+def test_what_is_stored_is_forgotten(chip, forget):
+    device = chip()
+    device.greet()
+    device.ask(program(5))
+    ack, done = device.ask(shot(device, 1, 5))
+    assert (ack.id, ack.answered, ack.outputs) == (1, wire.Fire.TYPE, 1)
+    assert (done.id, done.reason, done.device_us) == (1, EndReason.FINISHED, ack.device_us + 5_000)
+    forget(device)
+    (refused,) = device.ask(shot(device, 2, 5))
+    assert (refused.id, refused.answered, refused.reason) == (2, wire.Fire.TYPE, RefusalReason.NO_SLOT)
+    device.ask(program(5))
+    assert isinstance(device.ask(shot(device, 3, 5))[0], wire.Ack)
+    assert len(device.pins) == 4
+
+
+def test_a_fire_is_refused_for_every_reason_that_a_pulse_train_is(chip):
+    device = chip(CAP_MAX_DUTY_PERMILLE=200, CAP_DUTY_WINDOW_MS="100U")
+    device.greet()
+    device.ask(program(0, 0, 20_000))
+    refusals = []
+    device.ask(shot(device, 10, 0), 5_000)
+    refusals += device.ask(shot(device, 11, 0), 3_000)  # It still runs.
+    keep_alive(device, device.now_us + 20_000)
+    refusals += device.ask(shot(device, 12, 0), 5_000)  # 16 of the 20 ms of credit are used.
+    keep_alive(device, device.now_us + 200_000)
+    refusals += device.ask(shot(device, 13, 0, wait_ms=-5), 5_000)
+    refusals += device.ask(shot(device, 13, 0), 5_000)  # Not later either.
+    refusals += device.ask(shot(device, 9, 0), 5_000)
+    refusals += device.ask(shot(device, 14, 1), 5_000)
+    assert [(a.id, a.reason) for a in of_type(refusals, wire.Refused)] == [
+        (11, RefusalReason.BUSY),
+        (12, RefusalReason.MAX_DUTY),
+        (13, RefusalReason.EXPIRED),
+        (13, RefusalReason.REPLAYED),
+        (9, RefusalReason.REPLAYED),
+        (14, RefusalReason.NO_SLOT),
+    ]
+    assert sum(pin.on for pin in device.pins) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"slot": wire.N_SLOTS}, RefusalReason.NO_SLOT, id="no such slot"),
+        pytest.param({"channel": N_CHANNELS}, RefusalReason.BAD_CHANNEL, id="no such channel"),
+        pytest.param({"duration_us": 0}, RefusalReason.BAD_VALUE, id="nothing"),
+        pytest.param({"period_us": 499, "width_us": 100}, RefusalReason.BAD_VALUE, id="faster than it can time"),
+        pytest.param({"period_us": 1_000, "width_us": 951}, RefusalReason.MAX_DUTY, id="off for too short"),
+        pytest.param({"duration_us": 60_001}, RefusalReason.MAX_ON, id="longer than the cap"),
+        pytest.param({"duration_us": 30_000}, RefusalReason.MAX_DUTY, id="more than the budget ever holds"),
+    ],
+)
+def test_what_can_never_be_put_out_is_not_stored(chip, changes, reason):
+    device = chip(CAP_MAX_ON_US="60000UL", CAP_MAX_DUTY_PERMILLE=200, CAP_DUTY_WINDOW_MS="100U")
+    device.greet()
+    (refused,) = device.ask(program(**{"slot": 0} | changes))
+    assert (refused.answered, refused.reason) == (wire.Program.TYPE, reason)
+    (refused,) = device.ask(shot(device, 1, 0))
+    assert refused.reason == RefusalReason.NO_SLOT
+    assert device.pins == []
+
+
+def test_a_fire_brings_the_lowest_bits_of_its_id_and_is_answered_with_all(chip):
+    device = chip()
+    device.greet()
+    device.ask(train(device, 0x1234_5FF0))
+    device.ask(program(0))
+    ack, done = device.ask(shot(device, 0x1234_6001, 0))
+    assert (ack.id, done.id) == (0x1234_6001, 0x1234_6001)
+
+
+def test_a_fire_keeps_the_output_alive_as_any_frame_does(chip):
+    device = chip()
+    device.greet()
+    device.ask(program(1, 1))
+    device.ask(train(device, 1, 0, 400_000), 12_000)
+    device.run(150_000)
+    device.ask(shot(device, 2, 1))
+    device.run(200_000)
+    assert 0 in device.on()

@@ -23,6 +23,11 @@ def random_frame(chance, number, host_ms):
                 number, chance.randrange(4), 0xFFFF, chance.randint(50, 20_000), 0, 0, host_ms + 60_000
             ),
             lambda: wire.PulseTrain(number, chance.randrange(4), 0xFFFF, 20_000, 1_000, 300, host_ms + 60_000),
+            lambda: wire.Program(
+                number, chance.randrange(2), chance.randrange(4), 0xFFFF, chance.randint(50, 20_000), 0, 0
+            ),
+            lambda: wire.Fire(number & 0xFFF, chance.randrange(2), host_ms + 5_000 & 0xFFFF),
+            lambda: wire.Fire(number & 0xFFF, chance.randrange(2), host_ms + 5_000 & 0xFFFF),
             lambda: wire.Stop(number, chance.randrange(5)),
             lambda: wire.AllOff(number),
             lambda: wire.Ack(number, 16, 1, 5),
@@ -55,13 +60,15 @@ def random_stream(chance, number, host_ms, earlier, *, commands):
         data += damage(chance, frame, earlier)
         earlier.append(frame)
     del earlier[:-20]
-    if not commands:  # Every frame that would be a valid pulse command loses a bit.
+    if not commands:  # Every frame that would be a valid command to put out a pulse loses a bit.
         data = b"\x00".join(_spoilt(block) for block in data.split(b"\x00"))
     return data
 
 
 def _spoilt(block):
-    if any(isinstance(message, wire.PulseTrain) for message in wire.Parser().feed(b"\x00" + block + b"\x00")):
+    if any(
+        isinstance(message, wire.PulseTrain | wire.Fire) for message in wire.Parser().feed(b"\x00" + block + b"\x00")
+    ):
         return block[:-1] + bytes((block[-1] ^ 0x80 or 1,))
     return block
 
@@ -74,8 +81,14 @@ def expected_answers(messages):
                 yield wire.Identity, 0
             case wire.Hello() | wire.Limits():
                 yield wire.Identity, message.id
-            case wire.Heartbeat() | wire.PulseTrain() | wire.Stop() | wire.AllOff():
+            case wire.Heartbeat() | wire.PulseTrain() | wire.Stop() | wire.AllOff() | wire.Program() | wire.Fire():
                 yield wire.Ack | wire.Refused, message.id
+
+
+def is_answer(answer, cls, number):
+    """Return whether an answer is the one expected; that to a Fire has more bits of its id."""
+    fired = isinstance(answer, wire.Ack | wire.Refused) and answer.answered == wire.Fire.TYPE
+    return isinstance(answer, cls) and (answer.id & 0xFFF if fired else answer.id) == number
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["no valid command", "valid and damaged commands"])
@@ -85,7 +98,8 @@ def test_fuzzed_streams(chip, full, commands):
     chance = random.Random(7)
     earlier = []
     n_streams = (N_STREAMS_FULL if full else N_STREAMS) // 2
-    n_frames = n_rises = 0
+    n_frames = n_rises = n_fired = 0
+    stored = {}
     for batch in range(n_streams // BATCH):
         host = wire.Parser()
         understood = []
@@ -104,30 +118,39 @@ def test_fuzzed_streams(chip, full, commands):
         answers = [answer for answer in device.answers[n_before:] if not isinstance(answer, wire.Done)]
         expected = list(expected_answers(understood))
         assert len(answers) == len(expected)
-        assert all(isinstance(a, cls) and a.id == number for a, (cls, number) in zip(answers, expected, strict=True))
+        assert all(is_answer(a, *answer) for a, answer in zip(answers, expected, strict=True))
         probes = {answer.id for answer in answers if isinstance(answer, wire.Ack) and answer.id >= 2**31}
         assert probes >= {2**31 + number for number in range(batch * BATCH, (batch + 1) * BATCH)}
-        check_rises(device, n_before, n_pins, understood)
+        answered = [
+            m for m in understood if not isinstance(m, wire.Boot | wire.Identity | wire.Ack | wire.Refused | wire.Done)
+        ]
+        n_fired += check_rises(device.pins[n_pins:], list(zip(answered, answers, strict=True)), stored)
         n_frames += len(understood)
         n_rises += sum(pin.on for pin in device.pins[n_pins:])
         assert device.on() == set()
         del device.answers[:], device.answer_us[:], device.pins[:]
-    assert (n_rises > 0) == commands
-    print(f"{n_streams} streams, {n_frames} intact frames, {n_rises} rising edges")  # noqa: T201
+    assert (n_rises > 0) == (n_fired > 0) == commands
+    print(f"{n_streams} streams, {n_frames} intact frames, {n_rises} rising edges, {n_fired} pulses from a slot")  # noqa: T201
 
 
-def check_rises(device, n_before, n_pins, understood):
-    """Every rising edge belongs to an acknowledged pulse command that was in the stream."""
-    commands = [message for message in understood if isinstance(message, wire.PulseTrain)]
+def check_rises(pins, answered, stored):
+    """Every rising edge belongs to an acknowledged pulse of the stream; return how many of these came from a slot."""
     spans = []
-    for ack in device.answers[n_before:]:
-        if isinstance(ack, wire.Ack) and ack.answered == wire.PulseTrain.TYPE:
-            command = next(command for command in commands if command.id == ack.id)
-            spans.append((command.channel, ack.device_us, ack.device_us + command.duration_us))
-    for pin in device.pins[n_pins:]:
+    n_fired = 0
+    for message, answer in answered:
+        if not isinstance(answer, wire.Ack):
+            continue
+        if isinstance(message, wire.Program):
+            stored[message.slot] = message
+        elif isinstance(message, wire.PulseTrain | wire.Fire):
+            pulse = stored[message.slot] if isinstance(message, wire.Fire) else message
+            n_fired += isinstance(message, wire.Fire)
+            spans.append((pulse.channel, answer.device_us, answer.device_us + pulse.duration_us))
+    for pin in pins:
         if pin.on:
             device_us = int(pin.us) & wire.U32
             assert any(
                 channel == pin.channel and -500 <= device_us - start <= stop - start + 500
                 for channel, start, stop in spans
             )
+    return n_fired

@@ -2,16 +2,18 @@
 
 import random
 import statistics
+from collections import Counter
 
 import pytest
 
 from triggers import wire
 from triggers.device import Device, DeviceSpec
-from triggers.wire import EndReason
+from triggers.wire import EndReason, RefusalReason
 
 TOLERANCE_US = 20.0
 LOOSE_US = 100.0  # Where the answer to a frame does not tell when it was carried out.
 N_CHANNELS = 4
+LONGER_AGO_THAN_EVER = 2_000  # Ids; more than a script has, less than half of those that a Fire can tell apart.
 BYTE_US = 1e7 / 115_200
 
 
@@ -27,14 +29,28 @@ def random_command(chance, number, host_ms):
     def pulse(duration_us, period_us, width_us):
         return wire.PulseTrain(number, channel, intensity, duration_us, period_us, width_us, expires_ms)
 
+    def program(duration_us, period_us, width_us):
+        return wire.Program(number, slot, channel, intensity, duration_us, period_us, width_us)
+
+    def fire(identifier):
+        return wire.Fire(identifier & 0xFFF, slot % wire.N_SLOTS, expires_ms & 0xFFFF)
+
+    slot = chance.choice([0, 0, 0, 0, 7, 7, wire.N_SLOTS])
+    stored_us = chance.choice([duration_us, chance.randint(1_000, 50_000), chance.randint(1_000, 50_000)])
+    contradiction = chance.choice([(0, 0, 0), (duration_us, 0, 7_000), (duration_us, 900, 0)])
     commands = [
         (8, pulse(duration_us, period_us, width_us)),
         (6, pulse(duration_us, 0, 0)),
-        (1, pulse(*chance.choice([(0, 0, 0), (duration_us, 0, 7_000), (duration_us, 900, 0)]))),
-        (2, wire.Stop(number, channel)),
-        (1, wire.AllOff(number)),
+        (1, pulse(*contradiction)),
+        (6, program(stored_us, period_us, width_us)),
+        (6, program(stored_us, 0, 0)),
+        (1, program(*contradiction)),
+        (16, fire(number)),
+        (2, fire(number - LONGER_AGO_THAN_EVER)),
+        (5, wire.Stop(number, channel)),
+        (2, wire.AllOff(number)),
         (3, wire.Heartbeat(number, host_ms)),
-        (1, wire.Limits(number, chance.choice([150_000, wire.U32]), chance.choice([300, 1_000]), 80)),
+        (0.5, wire.Limits(number, chance.choice([150_000, wire.U32]), chance.choice([300, 1_000]), 80)),
         (0.3, wire.Hello(number, host_ms)),
     ]
     weights, messages = zip(*commands, strict=True)
@@ -67,7 +83,7 @@ def reference(spec, lines, chip, zero_us):
     Returns what it says, its edges, and when it was greeted: `Identity` does not tell when, so that is reckoned
     with the time that the heartbeats took.
     """
-    acted_us = {(a.answered, a.id): a.device_us for a in chip.answers if isinstance(a, wire.Ack | wire.Refused)}
+    acted_us = {(a.answered, a.id & 0xFFF): a.device_us for a in chip.answers if isinstance(a, wire.Ack | wire.Refused)}
     reading_us = statistics.median(
         acted_us[message.TYPE, message.id] - arrival_us(at_us, data, zero_us)
         for at_us, data in lines
@@ -103,19 +119,27 @@ def test_firmware_and_reference_say_and_do_the_same(chip, full, seed):
         CAP_MAX_ON_US="300000UL", CAP_MAX_DUTY_PERMILLE=400, CAP_DUTY_WINDOW_MS="1000U", CAP_DEAD_MAN_MS="200U"
     )
     chance = random.Random(seed)
-    lines = script(chance, 2_000 if full else 200, [0, 2**31, 12_345_678, -25][seed])
+    lines = script(chance, LONGER_AGO_THAN_EVER if full else 400, [0, 2**31, 12_345_678, -25][seed])
     for at_us, data in lines:
         device.bytes(data, at_us)
         device.until(at_us + 8_000)
     device.run(500_000)
-    spec = DeviceSpec("poseloop", (1, 0), N_CHANNELS, 300_000, 400, 1_000, 200)
-    starts_us = [a.device_us for a in device.answers if isinstance(a, wire.Ack) and a.answered == wire.PulseTrain.TYPE]
+    spec = DeviceSpec("poseloop", (1, 1), N_CHANNELS, 300_000, 400, 1_000, 200)
+    pulses = {wire.PulseTrain.TYPE, wire.Fire.TYPE}
+    starts_us = [a.device_us for a in device.answers if isinstance(a, wire.Ack) and a.answered in pulses]
     rises_us = [pin.us for pin in device.pins if pin.on]
-    zero_us = statistics.median(min(us for us in rises_us if us >= start) - start for start in starts_us[:20])
+    first_us = [min(us for us in rises_us if us >= start) - start for start in starts_us[:-5]]
+    zero_us = statistics.median(
+        wait_us for wait_us in first_us if wait_us < 1_000
+    )  # Those with intensity 0 don't rise.
     told, edges, loose_us = reference(spec, lines, device, zero_us)
     seen, seen_dones = by_kind(device.answers)
     expected, expected_dones = by_kind(told)
     assert seen == expected
+    fires = [a for a in seen if isinstance(a, wire.Ack | wire.Refused) and a.answered == wire.Fire.TYPE]
+    reasons = Counter(a.reason if isinstance(a, wire.Refused) else None for a in fires)
+    assert reasons[None] >= 10
+    assert set(reasons) >= {RefusalReason.NO_SLOT, RefusalReason.REPLAYED, RefusalReason.EXPIRED, RefusalReason.BUSY}
     assert seen_dones.keys() == expected_dones.keys()
     # The same estimate is in a dead-man time that began with a frame whose answer does not tell when.
     loose_us |= {done.device_us for done in expected_dones.values() if done.reason == EndReason.DEAD_MAN}
