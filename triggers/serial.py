@@ -12,10 +12,14 @@ from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
 from triggers.pulse import Pulse
 from triggers.serial_port import SerialPort
+from triggers.serial_slots import Slots
 
 _HELLO_EVERY_S = 0.25
 _CLOSE_WAIT_S = 0.03
 _MAX_EXPIRY_NS = 2**30 * 1_000_000  # Half of what a 32-bit count of ms can tell from the past.
+_MAX_FIRE_EXPIRY_NS = (wire.FIRE_AHEAD_MS - 1_000) * 1_000_000  # The device's idea of our clock may be a little behind.
+_MAX_UNANSWERED_IDS = 1 << wire.FIRE_ID_BITS - 1  # What the device can tell from an id that was there before.
+_PULSES = {wire.PulseTrain.TYPE, wire.Fire.TYPE}
 
 _REFUSALS: dict[int, str] = {
     wire.RefusalReason.NO_HELLO: "the device restarted and was not greeted since",
@@ -25,7 +29,11 @@ _REFUSALS: dict[int, str] = {
     wire.RefusalReason.BAD_VALUE: "the pulse's times contradict one another",
     wire.RefusalReason.MAX_ON: "the pulse is longer than the device's longest on-time",
     wire.RefusalReason.MAX_DUTY: "the pulse would exceed the device's share of on-time",
+    wire.RefusalReason.NO_SLOT: "the device has forgotten the pulse that was stored on it",
+    wire.RefusalReason.REPLAYED: "the device has had this command, or a later one, before",
 }
+_FORGOTTEN = {wire.RefusalReason.NO_HELLO, wire.RefusalReason.NO_SLOT, wire.RefusalReason.REPLAYED}
+_UNANSWERED = {wire.Program.TYPE: "the command to store a pulse"}
 _ENDS_AS_ASKED = {wire.EndReason.FINISHED, wire.EndReason.STOPPED, wire.EndReason.ALL_OFF}
 
 
@@ -58,6 +66,9 @@ class SerialOptions(BaseModel):
 class SerialTrigger(Trigger):
     """A stimulator on a serial port.
 
+    A pulse that is new goes out whole; once it is acknowledged it is stored on the device, if that can store pulses,
+    and from then on a frame of nine bytes fires it.
+
     Args:
         options: Settings.
         now_ns: Host monotonic clock, ns.
@@ -82,6 +93,12 @@ class SerialTrigger(Trigger):
         self._unanswered_ns: int | None = None  # When the oldest heartbeat since the last answer was sent.
         self._silent = False
         self._device_us: int | None = None
+        self._slots = Slots(0)
+        self._to_store: dict[int, Pulse] = {}  # Command's id → what it put out, until it is answered.
+        self._fired_id = -1
+        self._answered_id: int | None = None  # The newest id that the device is known to know.
+        self._written_ns = 0
+        self._forgets_after_ns = 0
 
     # --- opening ---
 
@@ -100,6 +117,9 @@ class SerialTrigger(Trigger):
             port.close()
             raise
         self._port = port
+        n_slots = wire.N_SLOTS if (identity.firmware_major, identity.firmware_minor) >= wire.STORES_SINCE else 0
+        self._slots = Slots(n_slots)
+        self._forgets_after_ns = identity.dead_man_ms * 500_000  # Half of it, to be sure.
         self._beat(self._now_ns())
         return TriggerInfo(
             driver="serial",
@@ -112,6 +132,7 @@ class SerialTrigger(Trigger):
                 "max_on_us": identity.max_on_us,
                 "max_duty": identity.max_duty_permille / 1000,
                 "duty_window_ms": identity.duty_window_ms,
+                "n_stored_pulses": n_slots,
             },
             acknowledges=True,
             dead_man_ms=identity.dead_man_ms,
@@ -169,22 +190,47 @@ class SerialTrigger(Trigger):
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
         """Send one pulse command and return at once; its answer comes from `poll`."""
-        expires_ns = min(expires_ns, self._now_ns() + _MAX_EXPIRY_NS)
-        sent_ns = self._command(
-            wire.PulseTrain(
-                command_id,
-                channel=pulse.channel,
-                intensity=round(pulse.intensity * wire.FULL_INTENSITY),
-                duration_us=pulse.duration_us,
-                **_train_times(pulse),
-                expires_ms=expires_ns // 1_000_000 & wire.U32,
-            )
-        )
+        now_ns = self._now_ns()
+        slot = self._slot_for(pulse, command_id, expires_ns, now_ns)
+        message: wire.PulseTrain | wire.Fire
+        if slot is None:
+            expires_ms = min(expires_ns, now_ns + _MAX_EXPIRY_NS) // 1_000_000 & wire.U32
+            message = wire.PulseTrain(command_id, **_fields(pulse), expires_ms=expires_ms)
+        else:
+            low_id = command_id & (1 << wire.FIRE_ID_BITS) - 1
+            message = wire.Fire(low_id, slot, expires_ns // 1_000_000 & 0xFFFF)
+        sent_ns = self._command(message, command_id)
+        self._fired_id = command_id
+        if slot is None:
+            self._to_store[command_id] = pulse
         return FireReceipt(command_id, sent_ns)
+
+    def _slot_for(self, pulse: Pulse, command_id: int, expires_ns: int, now_ns: int) -> int | None:
+        """Return the slot to fire from, or None unless the device has the pulse and a `Fire` can say it all."""
+        if now_ns - self._written_ns >= self._forgets_after_ns:
+            self._slots.forget()
+        if self._answered_id is None or not self._fired_id < command_id < self._answered_id + _MAX_UNANSWERED_IDS:
+            return None
+        return self._slots.find(pulse) if abs(expires_ns - now_ns) < _MAX_FIRE_EXPIRY_NS else None
+
+    def _store(self, port: SerialPort, pulse: Pulse) -> None:
+        """Have the device store a pulse, unless it can't or does already."""
+        frame_id = self._next_id()
+        slot = self._slots.ask(pulse, frame_id)
+        if slot is None:
+            return
+        message = wire.Program(frame_id, slot, **_fields(pulse))
+        try:
+            self._write(port, message)
+        except (TriggerFailedError, TriggerTimeoutError):  # One is reported already; the other costs but some speed.
+            self._slots.not_stored(frame_id)
+            return
+        self._pending[message.TYPE, frame_id] = self._now_ns()
 
     def stop(self, channel: int) -> None:
         """Switch one channel off now; a missing answer is a fault."""
-        self._command(wire.Stop(self._next_id(), channel))
+        message = wire.Stop(self._next_id(), channel)
+        self._command(message, message.id)
 
     def all_off(self) -> None:
         """Switch every output off now, ahead of anything that still waits in the port's buffer."""
@@ -216,15 +262,15 @@ class SerialTrigger(Trigger):
     def _has_pending(self, kind: int) -> bool:
         return any(pending_kind == kind for pending_kind, _ in self._pending)
 
-    def _command(self, message: wire.PulseTrain | wire.Stop) -> int:
-        """Send a command that is to be answered; return when it was sent, ns."""
+    def _command(self, message: wire.PulseTrain | wire.Fire | wire.Stop, answer_id: int) -> int:
+        """Send a command that is to be answered with an id; return when it was sent, ns."""
         if self._port is None:
             raise TriggerFailedError(f"serial {self._options.port}: not open; open it first")
         if self._failure is not None:
             raise TriggerFailedError(self._failure)
         self._write(self._port, message)
         sent_ns = self._now_ns()
-        self._pending[message.TYPE, message.id] = sent_ns
+        self._pending[message.TYPE, answer_id] = sent_ns
         return sent_ns
 
     def _write(self, port: SerialPort, message: wire.HostMessage) -> None:
@@ -233,6 +279,7 @@ class SerialTrigger(Trigger):
         except TriggerFailedError as error:
             self._fail(str(error))
             raise
+        self._written_ns = self._now_ns()
 
     # --- what comes back ---
 
@@ -279,14 +326,27 @@ class SerialTrigger(Trigger):
 
     def _on_ack(self, ack: wire.Ack, now_ns: int) -> None:
         in_time = self._pending.pop((ack.answered, ack.id), None) is not None
-        if ack.answered == wire.PulseTrain.TYPE:
+        if ack.answered in _PULSES:
+            self._answered_id = ack.id
+            pulse = self._to_store.pop(ack.id, None)
+            if pulse is not None and self._port is not None:
+                self._store(self._port, pulse)
             self._report("ack", ack.id, now_ns, "" if in_time else "after the time-out", ack.device_us)
-        else:
-            self._unwrap(ack.device_us)
+            return
+        if ack.answered == wire.Program.TYPE:
+            self._slots.stored(ack.id)
+        self._unwrap(ack.device_us)
 
     def _on_refused(self, refused: wire.Refused, now_ns: int) -> None:
         self._pending.pop((refused.answered, refused.id), None)
-        command_id = refused.id if refused.answered == wire.PulseTrain.TYPE else None
+        if refused.answered == wire.Program.TYPE:
+            self._slots.not_stored(refused.id)
+            return  # No stimulus depends on it.
+        if refused.reason in _FORGOTTEN:
+            self._slots.forget()
+        command_id = refused.id if refused.answered in _PULSES else None
+        if command_id is not None:
+            self._to_store.pop(command_id, None)
         detail = f"serial {self._options.port}: {_REFUSALS.get(refused.reason, f'refused, reason {refused.reason}')}"
         self._report("refused", command_id, now_ns, detail, refused.device_us)
 
@@ -299,12 +359,17 @@ class SerialTrigger(Trigger):
             if now_ns - sent_ns <= limit_ns:
                 break
             del self._pending[kind, identifier]
-            is_pulse = kind == wire.PulseTrain.TYPE
-            what = f"command {identifier}" if is_pulse else "the command to switch off"
+            is_pulse = kind in _PULSES
+            what = f"command {identifier}" if is_pulse else _UNANSWERED.get(kind, "the command to switch off")
+            if is_pulse:
+                self._to_store.pop(identifier, None)
+            elif kind == wire.Program.TYPE:
+                self._slots.not_stored(identifier)
             detail = f"serial {self._options.port}: {what} was not answered {late}"
             self._report("fault", identifier if is_pulse else None, now_ns, detail)
         if self._unanswered_ns is not None and now_ns - self._unanswered_ns > limit_ns and not self._silent:
             self._silent = True
+            self._slots.forget()
             detail = f"serial {self._options.port}: the device did not answer the heartbeat {late}"
             self._report("fault", None, now_ns, detail)
 
@@ -347,12 +412,19 @@ class SerialTrigger(Trigger):
         return self._now_ns() // 1_000_000 & wire.U32
 
 
-def _train_times(pulse: Pulse) -> dict[str, int]:
-    """Return period and width in whole µs; a period above 2³² µs is longer than any pulse."""
-    if pulse.train_hz is None or pulse.width_us is None:
-        return {"period_us": 0, "width_us": 0}
-    period_us = max(round(min(1e6 / pulse.train_hz, wire.U32)), pulse.width_us + 1)
-    return {"period_us": period_us, "width_us": pulse.width_us}
+def _fields(pulse: Pulse) -> dict[str, int]:
+    """Return what a frame says of a pulse, in whole µs; a period above 2³² µs is longer than any pulse."""
+    fields = {
+        "channel": pulse.channel,
+        "intensity": round(pulse.intensity * wire.FULL_INTENSITY),
+        "duration_us": pulse.duration_us,
+        "period_us": 0,
+        "width_us": 0,
+    }
+    if pulse.train_hz is not None and pulse.width_us is not None:
+        fields["period_us"] = max(round(min(1e6 / pulse.train_hz, wire.U32)), pulse.width_us + 1)
+        fields["width_us"] = pulse.width_us
+    return fields
 
 
 def _end_text(reason: int) -> str:

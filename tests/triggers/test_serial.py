@@ -8,6 +8,7 @@ import time
 import pytest
 
 from triggers import wire
+from triggers.device import Device, DeviceSpec
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
 from triggers.pulse import Pulse
 from triggers.serial import SerialOptions, SerialTrigger
@@ -52,6 +53,7 @@ def test_contract(peer):
         "max_on_us": 10_000_000,
         "max_duty": 1.0,
         "duty_window_ms": 10_000,
+        "n_stored_pulses": 8,
     }
 
 
@@ -210,6 +212,133 @@ def test_garbage_from_the_device_is_ignored(peer, opened, until):
     peer.send(bytes(range(256)) * 4)
     opened.fire(Pulse(0, 1_000), 7, FAR_NS)
     assert until.event(opened, "ack").command_id == 7
+
+
+# --- stored pulses ---
+
+PULSE = Pulse(0, 1_000)
+
+
+def _fire(trigger: SerialTrigger, until, command_id: int, pulse: Pulse = PULSE, wait_ns: int = 1_000 * MS) -> None:
+    """Fire a pulse, wait for its acknowledgement and for that of what is stored, and leave the channel free."""
+    trigger.fire(pulse, command_id, trigger._now_ns() + wait_ns)
+    assert until.event(trigger, "ack").command_id == command_id
+    trigger.stop(pulse.channel)
+    until.true(lambda: trigger.poll() == () and trigger._pending == {})
+
+
+def _commands(peer) -> list[str]:
+    return [type(m).__name__ for m in peer.received if isinstance(m, wire.PulseTrain | wire.Fire | wire.Program)]
+
+
+def test_the_second_time_a_pulse_is_fired_from_its_slot(peer, opened, until, clock):
+    train = Pulse(2, 3_000, 0.5, 1_000.0, 300)
+    _fire(opened, until, 7, train)
+    _fire(opened, until, 8, train)
+    _fire(opened, until, 0x1009, train)
+    assert _commands(peer) == ["PulseTrain", "Program", "Fire", "PulseTrain"]  # Too many ids at once for 12 bits.
+    (stored,) = peer.of_type(wire.Program)
+    assert stored == wire.Program(stored.id, 0, 2, 32_768, 3_000, 1_000, 300)
+    assert peer.of_type(wire.Fire) == [wire.Fire(8, 0, clock.now_ns // MS + 1_000 & 0xFFFF)]
+    _fire(opened, until, 0x100A, train)
+    assert peer.of_type(wire.Fire)[1].id == 0x00A
+
+
+@pytest.mark.parametrize(
+    ("command_id", "wait_ns"),
+    [
+        pytest.param(6, 10**9, id="an id that is not newer"),
+        pytest.param(7 + 0x800, 10**9, id="an id that 12 bits do not tell from an old one"),
+        pytest.param(8, 16 * 10**9, id="an expiry that 16 bits do not tell from the past"),
+    ],
+)
+def test_what_a_fire_cannot_say_goes_out_whole(peer, opened, until, command_id, wait_ns):
+    _fire(opened, until, 7)
+    _fire(opened, until, command_id, wait_ns=wait_ns)
+    assert _commands(peer) == ["PulseTrain", "Program", "PulseTrain"]
+
+
+def test_before_a_pulse_is_known_to_be_stored_it_goes_out_whole(peer, opened, until):
+    for command_id in (7, 8):
+        opened.fire(PULSE, command_id, FAR_NS)
+    until.true(lambda: len(peer.of_type(wire.PulseTrain)) == 2)
+    assert peer.of_type(wire.Fire) == []
+
+
+def test_a_refused_pulse_is_not_stored(peer, opened, until):
+    opened.fire(Pulse(8, 1_000), 7, FAR_NS)
+    assert until.event(opened, "refused").command_id == 7
+    assert opened._to_store == {}
+    _fire(opened, until, 8)
+    assert [program.channel for program in peer.of_type(wire.Program)] == [0]
+
+
+def test_slots_are_used_again_by_least_recent_use(peer, opened, until):
+    pulses = [Pulse(0, 1_000 + n) for n in range(wire.N_SLOTS + 1)]
+    numbers = iter(range(1, 100))
+    for pulse in (*pulses[:-1], pulses[0], pulses[-1], pulses[0], pulses[1]):
+        _fire(opened, until, next(numbers), pulse)
+    assert [program.slot for program in peer.of_type(wire.Program)] == [*range(8), 1, 2]
+    assert [fire.slot for fire in peer.of_type(wire.Fire)] == [0, 0]
+
+
+@pytest.mark.parametrize("silence_ms", [29_999, 30_000])
+def test_what_the_device_may_have_forgotten_goes_out_whole(peer, opened, until, clock, silence_ms):
+    _fire(opened, until, 7)
+    clock.now_ns += silence_ms * MS  # Its dead-man time is 60 s.
+    opened.fire(PULSE, 8, clock.now_ns + 1_000 * MS)
+    until.true(lambda: len(_commands(peer)) == 3)
+    assert _commands(peer)[2] == ("Fire" if silence_ms == 29_999 else "PulseTrain")
+
+
+def test_a_device_that_forgot_refuses_and_is_told_again(peer, opened, until, clock):
+    _fire(opened, until, 7)
+    peer.device._slots.clear()
+    opened.fire(PULSE, 8, clock.now_ns + 1_000 * MS)
+    event = until.event(opened, "refused")
+    assert (event.command_id, event.detail) == (
+        8,
+        f"serial {peer.port}: the device has forgotten the pulse that was stored on it",
+    )
+    _fire(opened, until, 9)
+    _fire(opened, until, 10)
+    assert _commands(peer) == ["PulseTrain", "Program", "Fire", "PulseTrain", "Program", "Fire"]
+
+
+def test_a_missing_answer_to_storing_is_one_fault(peer, opened, until, clock):
+    def without_program(data: bytes) -> bytes:
+        messages = wire.Parser().feed(data)
+        return b"" if any(isinstance(m, wire.Program) for m in messages) else peer._as_device(data)
+
+    peer.answer = without_program
+    opened.fire(PULSE, 7, FAR_NS)
+    assert until.event(opened, "ack").command_id == 7
+    assert next(iter(opened._pending))[0] == wire.Program.TYPE
+    clock.now_ns += 101 * MS
+    event = opened.poll()[0]
+    assert (event.kind, event.command_id) == ("fault", None)
+    assert event.detail == f"serial {peer.port}: the command to store a pulse was not answered within 100 ms"
+    assert opened._slots.find(PULSE) is None
+
+
+def test_an_unanswered_fire_is_a_fault_with_its_whole_id(peer, opened, until, clock):
+    _fire(opened, until, 0x1_2345)
+    peer.answer = peer.ignore
+    opened.fire(PULSE, 0x1_2346, clock.now_ns + 1_000 * MS)
+    assert until.true(lambda: peer.of_type(wire.Fire))[0].id == 0x346
+    clock.now_ns += 101 * MS
+    assert opened.poll()[0].command_id == 0x1_2346
+
+
+@pytest.mark.parametrize("firmware", [(1, 0), (0, 9)])
+def test_a_device_that_stores_nothing_gets_whole_pulses_only(peer, until, clock, firmware):
+    peer.device = Device(
+        DeviceSpec(firmware=firmware, dead_man_ms=60_000), lambda edge: None, lambda message, now_us: None
+    )
+    with SerialTrigger(SerialOptions(port=peer.port), clock) as trigger:
+        for command_id in (1, 2, 3):
+            _fire(trigger, until, command_id)
+    assert _commands(peer) == ["PulseTrain"] * 3
 
 
 # --- opening ---
