@@ -363,3 +363,180 @@ def test_commands_are_reported_as_they_arrive():
     bench = Bench()
     bench.pulse(1_000)
     assert [type(command) for command in bench.commands] == [wire.Hello, wire.PulseTrain]
+
+
+# --- stored pulses ---
+
+
+class Armory(Bench):
+    """A bench whose device has one pulse stored, 1 ms on channel 2 from slot 3."""
+
+    def __init__(self, spec: DeviceSpec | None = None, start_us: int = 0) -> None:
+        super().__init__(spec, start_us=start_us)
+        self.store()
+
+    def store(self, duration_us: int = 1_000, period_us: int = 0, width_us: int = 0, **changes) -> wire.DeviceMessage:
+        fields = {"id": 2, "slot": 3, "channel": 2, "intensity": 40_000} | changes
+        (answer,) = self.send(
+            wire.Program(**fields, duration_us=duration_us, period_us=period_us, width_us=width_us),
+        )
+        return answer
+
+    def fire(self, identifier: int, slot: int = 3, wait_ms: int = 1_000) -> wire.DeviceMessage:
+        fire = wire.Fire(identifier & 0xFFF, slot, self.now_us // 1000 + wait_ms & 0xFFFF)
+        return self.send(fire)[-1]
+
+
+def test_storing_puts_out_nothing_and_firing_does():
+    bench = Armory()
+    assert bench.store(5_000, 2_000, 500) == wire.Ack(2, wire.Program.TYPE, 0, 0)
+    assert bench.edges == []
+    bench.now_us = 700
+    assert bench.fire(1) == wire.Ack(1, wire.Fire.TYPE, 0b100, 700)
+    assert bench.until(5_700) == [wire.Done(1, EndReason.FINISHED, 5_700)]
+    assert [us for us, _, _ in bench.levels()] == [700, 1_200, 2_700, 3_200, 4_700, 5_200]
+    assert {(edge.channel, edge.command_id) for edge in bench.edges} == {(2, 1)}
+    assert bench.edges[0].intensity == 40_000
+
+
+def test_a_fire_is_reported_as_the_pulse_that_it_stands_for():
+    bench = Armory()
+    bench.fire(1)
+    bench.fire(2, slot=4)
+    assert bench.commands[-2:] == [wire.PulseTrain(1, 2, 40_000, 1_000, 0, 0, 1_000), wire.Fire(2, 4, 1_000)]
+
+
+def test_a_program_replaces_what_the_slot_held_and_not_what_runs():
+    bench = Armory()
+    bench.fire(1)
+    bench.now_us = 500
+    bench.store(200, channel=0)
+    assert bench.until(1_000) == [wire.Done(1, EndReason.FINISHED, 1_000)]
+    assert bench.fire(2).outputs == 0b1
+
+
+@pytest.mark.parametrize(
+    ("times", "changes", "reason"),
+    [
+        pytest.param((1_000, 0, 0), {"slot": wire.N_SLOTS}, RefusalReason.NO_SLOT, id="no such slot"),
+        pytest.param((1_000, 0, 0), {"channel": 8}, RefusalReason.BAD_CHANNEL, id="no such channel"),
+        pytest.param((0, 0, 0), {}, RefusalReason.BAD_VALUE, id="no duration"),
+        pytest.param((1_000, 100, 100), {}, RefusalReason.BAD_VALUE, id="width is the period"),
+        pytest.param((2_000_001, 0, 0), {}, RefusalReason.MAX_ON, id="too long"),
+        pytest.param((1_400_000, 0, 0), {}, RefusalReason.MAX_DUTY, id="more than the budget ever holds"),
+    ],
+)
+def test_what_can_never_be_put_out_is_not_stored_and_the_slot_keeps_what_it_held(times, changes, reason):
+    bench = Armory(DeviceSpec(max_on_us=2_000_000, max_duty_permille=250, duty_window_ms=4_000, dead_man_ms=60_000))
+    assert bench.store(*times, **changes) == wire.Refused(2, wire.Program.TYPE, reason, 0)
+    assert bench.fire(1).outputs == 0b100
+
+
+def test_the_budget_is_looked_at_when_it_is_fired_not_when_it_is_stored():
+    bench = Armory(DUTY)
+    bench.pulse(1_333_333, channel=2)
+    bench.until(1_333_333)
+    assert isinstance(bench.store(1_300_000), wire.Ack)
+    assert bench.fire(8).reason == RefusalReason.MAX_DUTY
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        pytest.param(lambda bench: bench.send(wire.Hello(5, bench.now_us // 1000)), id="hello"),
+        pytest.param(lambda bench: bench.send(wire.Limits(5, wire.U32, 1000, 0xFFFF)), id="limits"),
+        pytest.param(lambda bench: bench.until(60_000_000), id="silence for the dead-man time"),
+    ],
+)
+def test_what_is_stored_is_forgotten(forget):
+    bench = Armory()
+    forget(bench)
+    assert bench.fire(1) == wire.Refused(1, wire.Fire.TYPE, RefusalReason.NO_SLOT, bench.now_us)
+    assert bench.edges == []
+
+
+def test_shortly_before_the_dead_man_time_it_is_still_known():
+    bench = Armory()
+    bench.until(59_999_999)
+    assert bench.fire(1).outputs == 0b100
+
+
+def test_before_a_greeting_nothing_is_stored_and_nothing_fired():
+    bench = Bench(greet=False)
+    program = wire.Program(2, 0, 0, 1, 1_000, 0, 0)
+    answers = bench.send(program, wire.Fire(1, 0, 1_000))
+    assert [(answer.answered, answer.reason) for answer in answers] == [
+        (wire.Program.TYPE, RefusalReason.NO_HELLO),
+        (wire.Fire.TYPE, RefusalReason.NO_HELLO),
+    ]
+
+
+def test_a_fire_that_was_heard_is_never_carried_out_again():
+    bench = Armory()
+    frame = wire.encode(wire.Fire(1, 3, 5_000))
+    assert isinstance(bench.send_bytes(frame)[0], wire.Ack)
+    bench.until(1_000)
+    assert bench.send_bytes(frame) == [wire.Refused(1, wire.Fire.TYPE, RefusalReason.REPLAYED, 1_000)]
+    assert isinstance(bench.fire(3), wire.Ack)
+    assert bench.fire(4).reason == RefusalReason.BUSY
+    bench.until(2_000)
+    assert bench.fire(4).reason == RefusalReason.REPLAYED  # Refused once is refused for good.
+    assert bench.fire(2).reason == RefusalReason.REPLAYED
+
+
+@pytest.mark.parametrize(
+    ("newest", "identifier", "is_newer"),
+    [
+        pytest.param(0x1_0FFF, 0x1_1000, True, id="the next one, across the low bits"),
+        pytest.param(0x1_0000, 0x1_07FF, True, id="the furthest ahead"),
+        pytest.param(0x1_0800, 0x1_0000, False, id="the furthest behind"),
+        pytest.param(0x1_0003, 0x1_0003, False, id="itself"),
+        pytest.param(wire.U32, 0, True, id="across all bits"),
+    ],
+)
+def test_twelve_bits_of_an_id_are_made_whole(newest, identifier, is_newer):
+    bench = Armory()
+    bench.pulse(1_000, id=newest)
+    answer = bench.fire(identifier)
+    assert answer.id == identifier
+    assert isinstance(answer, wire.Ack) == is_newer
+
+
+@pytest.mark.parametrize("start_ms", [0, 65_000, 2**32 - 500, 2**31 - 500, 12_345_678])
+@pytest.mark.parametrize(
+    ("wait_ms", "accepted"),
+    [
+        pytest.param(0, True, id="now"),
+        pytest.param(-1, False, id="just past"),
+        pytest.param(1_000, True, id="soon"),
+        pytest.param(0x3FFF, True, id="the furthest ahead"),
+        pytest.param(0x4000, False, id="too far ahead to be told from the past"),
+        pytest.param(-0xBFFF, False, id="the longest past"),
+    ],
+)
+def test_sixteen_bits_of_an_expiry_have_a_clear_window(start_ms, wait_ms, accepted):
+    bench = Armory(start_us=start_ms * 1000)
+    answer = bench.fire(1, wait_ms=wait_ms)
+    assert (answer.reason if isinstance(answer, wire.Refused) else None) == (
+        None if accepted else RefusalReason.EXPIRED
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 2), st.integers(1, 3_000_000)), max_size=15))
+def test_no_stored_pulses_get_more_on_time_than_the_duty(commands):
+    bench = Armory(DUTY)
+    for identifier, (wait_us, kind, duration_us) in enumerate(commands, start=1):
+        bench.until(bench.now_us + wait_us)
+        if kind == 0:
+            bench.store(duration_us)
+        else:
+            bench.fire(identifier)
+    bench.until(bench.now_us + 10_000_000)
+    times = [edge.device_us for edge in bench.edges]
+    intervals = list(zip(times[::2], times[1::2], strict=True))
+    for first in range(len(intervals)):
+        on_us = 0
+        for start_us, end_us in intervals[first:]:
+            on_us += end_us - start_us
+            assert on_us * 1000 <= 250 * (end_us - intervals[first][0] + 4_000_000)

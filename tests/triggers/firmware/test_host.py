@@ -5,9 +5,11 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
+from triggers import wire
 from triggers.pulse import Pulse
 from triggers.serial import SerialOptions, SerialTrigger
 from triggers.testing import check_trigger
@@ -79,6 +81,29 @@ def host(board, start, until):
 def test_contract(board):
     info = check_trigger(SerialTrigger(SerialOptions(port=board.port, ack_timeout_ms=5_000)))
     assert (info.device["name"], info.device["n_channels"], info.dead_man_ms) == ("poseloop", 4, 250)
+
+
+def test_a_pulse_is_stored_after_its_first_time_and_fired_from_its_slot_then(board, until):
+    trigger = SerialTrigger(SerialOptions(port=board.port, ack_timeout_ms=5_000))
+    assert trigger.open().device["n_stored_pulses"] == 8
+    written = []
+    write = trigger._port.write
+    trigger._port.write = lambda data: (written.extend(wire.Parser().feed(data)), write(data))
+    pulses = [Pulse(0, 2_000), Pulse(1, 3_000, 1.0, 1_000.0, 400)]
+    with closing(trigger):
+        for command_id in range(1, 9):
+            pulse = pulses[command_id % 2]
+            n_pins = len(board.pins)
+            trigger.fire(pulse, command_id, time.monotonic_ns() + 10**10)
+            assert until.event(trigger, "ack").command_id == command_id
+            n_edges = 2 if pulse.train_hz is None else 6
+            until.true(lambda n=n_pins + n_edges: trigger.poll() or len(board.pins) >= n)
+            until.true(lambda: trigger.poll() == () and trigger._pending == {})
+    sent = [type(message).__name__ for message in written if isinstance(message, wire.PulseTrain | wire.Fire)]
+    assert sent == ["PulseTrain"] * 2 + ["Fire"] * 6
+    assert [(channel, level) for _, channel, level in board.pins] == 4 * (
+        3 * [(1, True), (1, False)] + [(0, True), (0, False)]
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGSTOP", "SIGKILL"])
