@@ -31,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for s
 Engine = Annotated[EngineName, typer.Option("--engine", help="What runs the model.")]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where it runs.")]
 WithProvider = Annotated[Provider, typer.Option("--provider", help="ONNX Runtime's, on cuda.")]
-InPrecision = Annotated[Precision, typer.Option("--precision", help="fp16 needs --device cuda.")]
+InPrecision = Annotated[Precision, typer.Option("--precision", help="fp16 needs cuda, bf16 openvino.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the model on the CPU; by default one for every core.")
 ]
