@@ -200,14 +200,14 @@ static uint8_t why_not_now(const struct pulse *p, uint32_t now_us) {
 
 static void put_out(uint32_t id, uint8_t answered, const struct pulse *p) {
     uint32_t now_us = outputs_start(p->channel, id, p->intensity, p->duration_us, p->period_us, p->width_us);
+    uint16_t outputs = running | (uint16_t)1 << p->channel; /* As it was then; the shortest pulse is over before long. */
     struct budget *b = &budgets[p->channel];
     sign_of_life(now_us); /* Once more: as if the frame had been read when its pulse began. */
     budget_reckon(b, now_us);
     b->period_us = p->period_us;
     b->width_us = p->width_us;
     b->phase_us = 0;
-    /* As it was then: the shortest pulse is over before its acknowledgement is written. */
-    send_ack(id, answered, running | (uint16_t)1 << p->channel, now_us);
+    send_ack(id, answered, outputs, now_us);
 }
 
 static void pulse_train(uint32_t id, const uint8_t *payload, uint32_t now_us) {

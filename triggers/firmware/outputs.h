@@ -166,7 +166,9 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
     lock = board_lock();
     board_pin(i, intensity);
     start_us = board_now_us();
+    board_unlock(lock); /* An edge of another channel may be waiting; this one is not looked at yet. */
     c->next_us += (uint16_t)start_us;
+    lock = board_lock();
     running |= bit;
     board_wake_now();
     board_unlock(lock);

@@ -3,6 +3,7 @@
 import random
 import statistics
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -113,6 +114,16 @@ def by_kind(messages):
     return [message for message in messages if not isinstance(message, wire.Done)], dones
 
 
+def without_ends(answers, ends_us):
+    """Return the answers, an Ack without the outputs that end within the tolerance of it: either is right."""
+    for answer in answers:
+        if isinstance(answer, wire.Ack):
+            ending = {channel for channel, us in ends_us if abs(us - answer.device_us) <= TOLERANCE_US}
+            yield replace(answer, outputs=answer.outputs & ~sum(1 << channel for channel in ending))
+        else:
+            yield answer
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_firmware_and_reference_say_and_do_the_same(chip, full, seed):
     device = chip(
@@ -135,7 +146,9 @@ def test_firmware_and_reference_say_and_do_the_same(chip, full, seed):
     told, edges, loose_us = reference(spec, lines, device, zero_us)
     seen, seen_dones = by_kind(device.answers)
     expected, expected_dones = by_kind(told)
-    assert seen == expected
+    channels = {edge.command_id: edge.channel for edge in edges}
+    ends_us = [(channels[done.id], done.device_us) for done in expected_dones.values()]
+    assert list(without_ends(seen, ends_us)) == list(without_ends(expected, ends_us))
     fires = [a for a in seen if isinstance(a, wire.Ack | wire.Refused) and a.answered == wire.Fire.TYPE]
     reasons = Counter(a.reason if isinstance(a, wire.Refused) else None for a in fires)
     assert reasons[None] >= 10
