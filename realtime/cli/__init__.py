@@ -6,11 +6,9 @@ from realtime.cli import (
     evaluating,
     explaining,
     importing,
-    looptesting,
     sessions,
     tracking,
     training,
-    tuning,
     verifying,
 )
 from realtime.cli.app import app
@@ -22,12 +20,10 @@ __all__ = [
     "evaluating",
     "explaining",
     "importing",
-    "looptesting",
     "main",
     "sessions",
     "tracking",
     "training",
-    "tuning",
     "verifying",
 ]
 
