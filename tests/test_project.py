@@ -60,7 +60,7 @@ def test_every_path_in_the_readme_is_there():
 
 
 def test_every_command_in_the_readme_is_one():
-    commands = set(re.findall(r"\bposeloop ([a-z]+)\b", " ".join(re.findall(r"```sh\n(.*?)```", README, re.S))))
+    commands = set(re.findall(r"\bposeloop ([a-z-]+)\b", " ".join(re.findall(r"```sh\n(.*?)```", README, re.S))))
     help_command = [sys.executable, "-m", "realtime.cli", "--help"]
     listed = subprocess.run(help_command, capture_output=True, text=True, check=True)
     assert commands

@@ -9,6 +9,7 @@ from realtime.cli import (
     sessions,
     tracking,
     training,
+    tuning,
     verifying,
 )
 from realtime.cli.app import app
@@ -24,6 +25,7 @@ __all__ = [
     "sessions",
     "tracking",
     "training",
+    "tuning",
     "verifying",
 ]
 
