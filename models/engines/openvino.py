@@ -36,7 +36,7 @@ class OpenVinoEngine(CheckedEngine):
         self._graph = graph
         self._core = openvino.Core()
         self._precision = options.precision
-        if options.precision == "bf16" and "BF16" not in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        if options.precision == "bf16" and not has_bfloat16(self._core):
             raise ModelNotOpenError(f"{path}: expected a processor with bfloat16 for precision bf16, got one without")
         self._properties = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -124,3 +124,12 @@ def _type_of(port: Any) -> TensorType:
 def _last_line(error: RuntimeError) -> str:
     """OpenVINO's messages are a trace of source lines that ends with what happened."""
     return str(error).strip().splitlines()[-1]
+
+
+def has_bfloat16(core: Any) -> bool:
+    """Return whether the processor computes in bfloat16.
+
+    To ask is to load OpenVINO's part for the processor, which installs a signal stack just as compiling does.
+    """
+    with signal_stack_kept():
+        return "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")

@@ -1,6 +1,8 @@
 """What is OpenVINO's own; test_engines.py has the rest."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,22 @@ def test_failing_inference_is_reported(plain_case):
     with pytest.raises(ModelFailedError) as error:
         bound.run(plain_case.images(1))
     assert str(error.value) == "folder/model.onnx: inference failed: no more memory"
+
+
+SIGNALLED = """
+import gc, os, signal
+import openvino
+from models.engines.openvino import has_bfloat16
+
+core = openvino.Core()
+has_bfloat16(core)
+del core
+gc.collect()
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_the_processor_was_asked_for_bfloat16():
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
