@@ -112,7 +112,10 @@ class GuidedModel(FolderModel):
             ModelFailedError: Inference failed.
         """
         self._check_image(image)
-        if not (self._may_guide(frame_id, expected_xy) and self._follow(image, expected_xy)):
+        is_followed = (
+            expected_xy is not None and self._may_guide(frame_id, len(expected_xy)) and self._follow(image, expected_xy)
+        )
+        if not is_followed:
             self._detect(image)
             self._detected_in = frame_id
             self.n_detected += 1
@@ -144,17 +147,15 @@ class GuidedModel(FolderModel):
         shape = (n, *self._crop_images.shape[1:])
         return self._crop_engine.bind(shape, {name: array[:n] for name, array in self._nodes.items()})
 
-    def _may_guide(self, frame_id: int, expected_xy: NDArray[np.float32] | None) -> bool:
-        """Return whether the detector may rest: every animal was seen in the last frame, and it ran not long ago."""
-        if expected_xy is None or self._detected_in is None:
+    def _may_guide(self, frame_id: int, n: int) -> bool:
+        """Return whether the detector may rest: the `n` expected were all seen last, and it ran not long ago."""
+        if self._detected_in is None:
             return False
-        n = len(expected_xy)
         is_recent = 0 <= frame_id - self._detected_in < self._options.detect_every
         return is_recent and 0 < n == self._n_last <= self.spec.max_instances
 
-    def _follow(self, image: NDArray[np.uint8], expected_xy: NDArray[np.float32] | None) -> bool:
+    def _follow(self, image: NDArray[np.uint8], expected_xy: NDArray[np.float32]) -> bool:
         """Look where the animals are expected; False, with nothing of use in the outputs, where there is any doubt."""
-        assert expected_xy is not None  # noqa: S101  # `_may_guide` has looked
         anchors = self._anchors(expected_xy)
         if not np.isfinite(anchors).all():
             return False
