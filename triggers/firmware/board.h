@@ -17,9 +17,12 @@
    void board_loop_is_alive(void)   Once a pass; the watchdog resets the board when this stays away.
    void board_rest(void)            Sleep until the next interrupt if the device is idle.
    uint32_t board_now_us(void)      Clock, modulo 2^32.
-   void board_wake_in(uint16_t now_us, int16_t wait_us)  Call outputs_service then; sooner does no harm.
+   uint16_t board_ticks(void)       The same for edges: BOARD_TICKS_PER_US a microsecond, modulo 2^16. Interrupts are off.
+   void board_wait_until(uint16_t ticks)   Wait here.
+   void board_wake_at(uint16_t ticks)      Call outputs_service in time for an edge then; sooner does no harm.
    void board_wake_now(void)        Call it as soon as interrupts are on again.
-   BOARD_EARLY_US                   What is due this soon is done now.
+   BOARD_PIN_TICKS                  From board_ticks to a pin that is set after it: what is due this soon is done now.
+   BOARD_STAY_TICKS                 What is due this soon is waited for, not woken up for.
    void board_pin(uint8_t channel, uint16_t intensity)   0 is low. Interrupts are off.
    uint8_t board_lock(void), void board_unlock(uint8_t)  Keep interrupts out.
    int16_t board_receive(void)      The next byte or -1.

@@ -11,9 +11,11 @@
 #include <avr/wdt.h>
 #endif
 
-#define BOARD_EARLY_US 0
+#define BOARD_TICKS_PER_US 1
+#define BOARD_PIN_TICKS 0
+#define BOARD_STAY_TICKS 0
 
-static void outputs_service(void);
+static inline void outputs_service(void);
 
 static const uint8_t board_pins[N_CHANNELS] = {3, 5, 6, 9}; /* All can be dimmed on Leonardo and Teensy. */
 
@@ -38,12 +40,20 @@ static uint32_t board_now_us(void) {
     return micros();
 }
 
+static uint16_t board_ticks(void) {
+    return (uint16_t)micros();
+}
+
+static void board_wait_until(uint16_t ticks) {
+    while ((int16_t)(board_ticks() - ticks) < 0) {
+    }
+}
+
 static void board_wake_now(void) {
 }
 
-static void board_wake_in(uint16_t now_us, int16_t wait_us) {
-    (void)now_us;
-    (void)wait_us; /* The loop looks every time it comes round. */
+static void board_wake_at(uint16_t ticks) {
+    (void)ticks; /* The loop looks every time it comes round. */
 }
 
 static int16_t board_receive(void) {

@@ -14,7 +14,7 @@
 #error "board_avr.h: the clock is reckoned for 16 MHz"
 #endif
 
-static void outputs_service(void);
+static inline void outputs_service(void);
 static inline uint8_t device_is_idle(void);
 
 /* --- pins --- */
@@ -81,10 +81,12 @@ static void board_unlock(uint8_t state) {
 
 /* --- clock: timer 1, free-running at 2 MHz --- */
 
-#define TICKS_PER_US 2
-#define WRAP_US (65536UL / TICKS_PER_US)
-#define BOARD_EARLY_US 19 /* Between what passes to the pin of a lone edge, and of one that waits for others. */
-#define SOONEST_US 4 /* A compare value this far ahead can't have passed by the time it is written. */
+#define BOARD_TICKS_PER_US 2
+#define WRAP_US (65536UL / BOARD_TICKS_PER_US)
+#define BOARD_PIN_TICKS 10   /* Halfway between a pin that is set right after a look, and one that comes after others. */
+#define BOARD_STAY_TICKS 40 /* About what it takes to leave the interrupt and to come back. */
+#define LEAD_TICKS 36       /* From a compare match to the first pin, where another interrupt is under way. */
+#define SOONEST_TICKS 8     /* A compare value this far ahead can't have passed by the time it is written. */
 
 static volatile uint32_t wraps_us; /* What the timer's past rounds amount to. */
 static volatile uint8_t clock_is_alive;
@@ -97,25 +99,34 @@ static uint32_t board_now_us(void) {
         base_us += WRAP_US; /* It has come round, but its interrupt has to wait for us. */
     }
     board_unlock(lock);
-    return base_us + ticks / TICKS_PER_US;
+    return base_us + ticks / BOARD_TICKS_PER_US;
 }
 
-static void board_wake_at_tick(uint16_t compare) {
-    uint16_t soonest = TCNT1 + SOONEST_US * TICKS_PER_US;
-    if ((uint16_t)(soonest - compare) < 0x1000) {
+/* Both clocks count from the same zero. */
+static inline __attribute__((always_inline)) uint16_t board_ticks(void) {
+    return TCNT1;
+}
+
+static inline __attribute__((always_inline)) void board_wait_until(uint16_t ticks) {
+    while ((int16_t)(TCNT1 - ticks) < 0) {
+    }
+}
+
+static void wake_at_compare(uint16_t compare) {
+    uint16_t soonest = TCNT1 + SOONEST_TICKS;
+    if ((int16_t)(compare - soonest) < 0) {
         compare = soonest; /* The time has come already, while it was worked out. */
     }
     OCR1A = compare != 0 ? compare : 1; /* Half a microsecond late; a simulator may take 0 for "never". */
     TIMSK1 = _BV(TOIE1) | _BV(OCIE1A); /* A match from before costs one look too many; its flag is left alone. */
 }
 
-/* `now_us` is BOARD_EARLY_US ahead, which makes the wake-up that much early. Ticks and us count from the same zero. */
-static inline __attribute__((always_inline)) void board_wake_in(uint16_t now_us, int16_t wait_us) {
-    board_wake_at_tick((uint16_t)(now_us + wait_us - BOARD_EARLY_US) * TICKS_PER_US);
+static inline __attribute__((always_inline)) void board_wake_at(uint16_t ticks) {
+    wake_at_compare(ticks - LEAD_TICKS);
 }
 
 static inline __attribute__((always_inline)) void board_wake_now(void) {
-    board_wake_at_tick(TCNT1);
+    wake_at_compare(TCNT1);
 }
 
 ISR(TIMER1_COMPA_vect) {
@@ -125,7 +136,7 @@ ISR(TIMER1_COMPA_vect) {
 ISR(TIMER1_OVF_vect) {
     wraps_us += WRAP_US;
     clock_is_alive = 1;
-    outputs_service();
+    board_wake_now(); /* Not needed; but edges are not to depend on one register that nothing sets again. */
 }
 
 /* --- serial port: USART 0 with a ring of bytes each way --- */

@@ -14,23 +14,26 @@
 #error "outputs.h: EACH_CHANNEL lists four channels"
 #endif
 
-#define MOST_ROUNDS 8
-#define LONGEST_WAIT_US 30000U /* Less than half of 2^16, so that "past" is never in doubt. */
+#define LONGEST_WAIT_US 15000 /* Less than half of the range of `board_ticks`, so that "past" is never in doubt. */
+
+/* What a channel does at its time: these two to its pin, the others only to itself. */
+enum { FALL, RISE, WAIT_ON, FINISH };
 
 /* One output. An unbroken pulse is a train of one whose width and period are its duration. All times are those that
    were asked for, counted from the first edge: an edge that comes late by some microseconds shifts no other. */
 struct channel {
-    uint8_t on;
-    uint8_t reason; /* Why it ended. */
+    uint8_t act;       /* What is to be done next, ... */
+    uint16_t next;     /* ... and when, by `board_ticks`. */
+    uint8_t then;      /* What is longer than LONGEST_WAIT_US is waited for in steps: what comes after them, ... */
+    uint32_t later_us; /* ... and how much later than `next`. */
     uint16_t intensity;
-    uint16_t next_us;  /* When something is to be done next, modulo 2^16, ... */
-    uint32_t later_us; /* ... or that much later: what is longer than LONGEST_WAIT_US is waited for in steps. */
     uint32_t left_us;  /* From the last rising edge to the end. */
     uint32_t width_us;
     uint32_t gap_us;
     uint32_t period_us;
     uint32_t id;
-    uint32_t ended_us;
+    uint8_t reason;    /* Why it ended, ... */
+    uint32_t ended_us; /* ... and when. */
 };
 
 static struct channel channels[N_CHANNELS];
@@ -38,13 +41,15 @@ static volatile uint8_t running; /* Bit n is set while channel n runs, ... */
 static volatile uint8_t ended;   /* ... and from its end until the loop has said so. */
 static uint32_t dead_us;         /* When everything goes off unless a valid frame comes. */
 
-ALWAYS_INLINE void wait_for(struct channel *c, uint32_t wait_us) {
-    c->later_us = 0;
+ALWAYS_INLINE void do_after(struct channel *c, uint32_t wait_us, uint8_t act) {
     if (wait_us > LONGEST_WAIT_US) {
         c->later_us = wait_us - LONGEST_WAIT_US;
+        c->then = act;
         wait_us = LONGEST_WAIT_US;
+        act = WAIT_ON;
     }
-    c->next_us += (uint16_t)wait_us;
+    c->act = act;
+    c->next += (uint16_t)wait_us * BOARD_TICKS_PER_US;
 }
 
 ALWAYS_INLINE void channel_end(uint8_t i, uint8_t reason, uint32_t at_us) {
@@ -55,71 +60,66 @@ ALWAYS_INLINE void channel_end(uint8_t i, uint8_t reason, uint32_t at_us) {
     ended |= 1 << i;
 }
 
-/* Puts the pin where it belongs now; what follows from that comes in `channel_step`, when every pin is done. */
-ALWAYS_INLINE void channel_edge(uint8_t i) {
-    struct channel *c = &channels[i];
-    if (c->later_us != 0) {
-        return;
-    }
-    if (c->on) {
-        board_pin(i, 0);
-    } else if (c->left_us > c->period_us) {
-        board_pin(i, c->intensity);
-    }
-}
-
-/* Goes one step on, from the time for which it was asked. */
+/* Goes one step on, from the time that was asked for, which is a few microseconds from now or ago. */
 ALWAYS_INLINE void channel_step(uint8_t i, uint32_t now_us) {
     struct channel *c = &channels[i];
-    if (c->later_us != 0) {
-        wait_for(c, c->later_us);
-    } else if (c->on) {
-        c->on = 0;
-        if (c->left_us <= c->width_us) {
-            channel_end(i, WIRE_END_FINISHED, now_us - (uint16_t)((uint16_t)now_us - c->next_us));
-        } else if (c->left_us < c->period_us) {
-            wait_for(c, c->left_us - c->width_us);
-        } else {
-            wait_for(c, c->gap_us);
-        }
-    } else if (c->left_us > c->period_us) {
+    if (c->act == RISE) {
         c->left_us -= c->period_us;
-        c->on = 1;
-        wait_for(c, c->left_us < c->width_us ? c->left_us : c->width_us);
+        do_after(c, c->left_us < c->width_us ? c->left_us : c->width_us, FALL);
+    } else if (c->act == FALL && c->left_us > c->period_us) {
+        do_after(c, c->gap_us, RISE);
+    } else if (c->act == FALL && c->left_us > c->width_us) {
+        do_after(c, c->left_us - c->width_us, FINISH);
+    } else if (c->act == WAIT_ON) {
+        do_after(c, c->later_us, c->then);
     } else {
-        channel_end(i, WIRE_END_FINISHED, now_us - (uint16_t)((uint16_t)now_us - c->next_us));
+        int16_t since = (int16_t)((uint16_t)now_us * BOARD_TICKS_PER_US - c->next);
+        channel_end(i, WIRE_END_FINISHED, now_us - since / BOARD_TICKS_PER_US);
     }
 }
 
-/* Does all that is due and asks to be called again in time. Interrupts are off. Pins come before all that follows from
-   them, and are looked at again after each such step: an edge waits for one step of another channel at most. Hence also
-   two bytes for a time, and loops that are written out. */
-static void outputs_service(void) {
+/* Does all that is due and asks to be called again in time. Interrupts are off. It is called early, and an edge that is
+   near is waited for here. Pins come before all that follows from them, and are looked at again after each such step: an
+   edge waits for one step of another channel at most. Hence also two bytes for a time, and loops that are written out.
+   How long this can stay is bounded by MIN_PERIOD_US: between their edges the channels leave more time than this takes. */
+ALWAYS_INLINE void outputs_service(void) {
     uint8_t due = 0; /* Pins that are where they belong, and whose channel is to go a step on. */
-    uint8_t rounds = MOST_ROUNDS;
-    uint32_t now_us;
-    int32_t dead_in_us;
-    int16_t wake_in_us;
-    do {
-        now_us = board_now_us() + BOARD_EARLY_US;
-        dead_in_us = (int32_t)(dead_us - now_us);
-        if (dead_in_us <= 0) {
-            break;
-        }
-        wake_in_us = dead_in_us > (int32_t)LONGEST_WAIT_US ? LONGEST_WAIT_US : (int16_t)dead_in_us;
-#define LOOK(i)                                                                      \
-    if (running & ~due & (1 << i)) {                                                 \
-        int16_t in_us = (int16_t)(channels[i].next_us - (uint16_t)now_us);           \
-        if (in_us <= 0) {                                                            \
-            channel_edge(i);                                                         \
-            due |= 1 << i;                                                           \
-        } else if (in_us < wake_in_us) {                                             \
-            wake_in_us = in_us;                                                      \
-        }                                                                            \
+    uint32_t now_us = board_now_us();
+    int32_t dead_in_us = (int32_t)(dead_us - now_us);
+    uint16_t look_at;
+    if (dead_in_us <= 0) {
+#define DIE(i)                                      \
+    if (running & (1 << i)) {                       \
+        channel_end(i, WIRE_END_DEAD_MAN, dead_us); \
+    }
+        EACH_CHANNEL(DIE)
+    }
+    look_at = (uint16_t)(now_us + (dead_in_us < LONGEST_WAIT_US ? dead_in_us : LONGEST_WAIT_US)) * BOARD_TICKS_PER_US;
+    while (running != 0) {
+        uint16_t now = board_ticks();
+        uint8_t waiting = running & ~due;
+        int16_t soonest = (int16_t)(LONGEST_WAIT_US * BOARD_TICKS_PER_US);
+#define LOOK(i)                                            \
+    if (waiting & (1 << i)) {                              \
+        int16_t wait = (int16_t)(channels[i].next - now);  \
+        if (wait <= BOARD_PIN_TICKS) {                     \
+            if (channels[i].act == FALL) {                 \
+                board_pin(i, 0);                           \
+            } else if (channels[i].act == RISE) {          \
+                board_pin(i, channels[i].intensity);       \
+            }                                              \
+            due |= 1 << i;                                 \
+        } else if (wait < soonest) {                       \
+            soonest = wait;                                \
+        }                                                  \
     }
         EACH_CHANNEL(LOOK)
         if (due == 0) {
-            break;
+            if (soonest > BOARD_STAY_TICKS) {
+                board_wake_at((int16_t)(look_at - now) < soonest ? look_at : now + soonest);
+                return;
+            }
+            board_wait_until(now + soonest - BOARD_PIN_TICKS);
         }
 #define STEP(i)                       \
     if (due & (1 << i)) {             \
@@ -128,22 +128,6 @@ static void outputs_service(void) {
     } else
         EACH_CHANNEL(STEP) {
         }
-    } while (--rounds != 0);
-#define FINISH(i)                     \
-    if (due & (1 << i)) {             \
-        channel_step(i, now_us);      \
-    }
-    if (due != 0) {
-        EACH_CHANNEL(FINISH)
-    }
-#define DIE(i)                                      \
-    if (running & (1 << i)) {                       \
-        channel_end(i, WIRE_END_DEAD_MAN, dead_us); \
-    }
-    if (dead_in_us <= 0) {
-        EACH_CHANNEL(DIE)
-    } else if (running != 0) {
-        board_wake_in((uint16_t)now_us, rounds != 0 ? wake_in_us : 0);
     }
 }
 
@@ -160,14 +144,13 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
     c->width_us = width_us;
     c->gap_us = period_us - width_us;
     c->left_us = duration_us;
-    c->on = 1;
-    c->next_us = 0;
-    wait_for(c, width_us); /* From 0; all that can be done before is, as an edge of another channel may be waiting. */
+    c->next = 0;
+    do_after(c, width_us, FALL); /* From 0; all that can be done before is, as an edge of another channel may be waiting. */
     lock = board_lock();
     board_pin(i, intensity);
     start_us = board_now_us();
     board_unlock(lock); /* An edge of another channel may be waiting; this one is not looked at yet. */
-    c->next_us += (uint16_t)start_us;
+    c->next += (uint16_t)start_us * BOARD_TICKS_PER_US;
     lock = board_lock();
     running |= bit;
     board_wake_now();
