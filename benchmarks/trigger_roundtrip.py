@@ -171,7 +171,10 @@ def _write_times_ns(pause: Pause, n: int) -> list[int]:
     command = wire.PulseTrain(1, PULSE.channel, wire.FULL_INTENSITY, PULSE.duration_us, 0, 0, expires_ms=0)
     data = wire.encode(command)
     times = []
-    with _simulated_stimulator() as path, closing(SerialPort(path, SerialOptions(port=path).baud_rate)) as port:
+    with (
+        _simulated_stimulator() as path,
+        closing(SerialPort(path, SerialOptions(port=path).baud_rate, "serial")) as port,
+    ):
         for _ in range(n):
             pause(port.read)
             begin_ns = monotonic_ns()

@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
-from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
+from triggers.base import FireReceipt, TriggerInfo
+from triggers.errors import TriggerFailedError, TriggerTimeoutError
+from triggers.port_trigger import PortTrigger
 from triggers.pulse import Pulse
 from triggers.serial_port import SerialPort
 
-_CLOSE_WAIT_S = 0.03
 _MAX_UNANSWERED_BYTES = 512  # A port's buffer takes 4096 and more.
 _MAX_UNANSWERED_BYTES_OFF = 1024
 _CLOCK_ERROR = 1 / 1000  # Between two crystals at their worst, and more.
@@ -84,7 +84,7 @@ class Command:
     settings: Mapping[Any, int] = field(default_factory=dict)
 
 
-class AnsweringTrigger(Trigger):
+class AnsweringTrigger(PortTrigger):
     """A device that answers each command in order. A driver says what its commands and answers look like.
 
     Args:
@@ -92,22 +92,16 @@ class AnsweringTrigger(Trigger):
         now_ns: Host monotonic clock, ns.
     """
 
-    NAME: ClassVar[str]
     BAUD_RATE: ClassVar[int]
     BUSY_MARGIN_NS: ClassVar[int] = 200_000  # A pulse may last this much longer than asked.
-    GOODBYE: ClassVar[bytes] = b""  # Sent last; not answered.
 
     def __init__(self, options: AnsweringOptions, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._settings = options
-        self._now_ns = now_ns
-        self._port: SerialPort | None = None
-        self._begin()
+        super().__init__(options.port, self.BAUD_RATE, now_ns)
 
     def _begin(self) -> None:
-        """Forget everything about an earlier session."""
-        self._failure: str | None = None
+        super()._begin()
         self._n_unanswered_bytes = 0
-        self._events: list[TriggerEvent] = []
         self._awaited: deque[Awaited] = deque()
         self._busy_until_ns: dict[int, int | None] = {}  # By channel; None = not known before its answer is here.
         self._device_has: dict[Any, int] = {}  # Its settings as far as they are known, so that none is sent twice.
@@ -116,7 +110,7 @@ class AnsweringTrigger(Trigger):
     # --- what a driver says ---
 
     @abstractmethod
-    def _greet(self, port: SerialPort) -> Mapping[str, Any]:
+    def _identify(self, port: SerialPort) -> Mapping[str, Any]:
         """Find out what the device is, switch everything off, and return what it said; may wait `open_wait_s`."""
 
     @abstractmethod
@@ -139,32 +133,12 @@ class AnsweringTrigger(Trigger):
     def _alive_command(self) -> Command:
         """Return what the device answers and nothing else."""
 
-    @abstractmethod
-    def _take(self, data: bytes, now_ns: int) -> None:
-        """Read what came in and call `_answer` for each answer."""
-
     # --- opening ---
 
-    def open(self) -> TriggerInfo:
-        """Open and lock the port, find out what the device is, switch everything off. May take `open_wait_s`."""
-        if self._port is not None:
-            raise TriggerNotOpenError(f"{self._where()}: already open here; close it first")
-        self._begin()
-        port = self._open_port()
-        try:
-            device = self._greet(port)
-        except (TriggerFailedError, TriggerTimeoutError) as error:
-            port.close()
-            raise TriggerNotOpenError(str(error)) from error
-        except BaseException:
-            port.close()
-            raise
-        self._port = port
+    def _greet(self, port: SerialPort) -> TriggerInfo:
+        device = self._identify(port)
         self._asked_ns = self._now_ns()
         return TriggerInfo(self.NAME, self._settings.port, device, acknowledges=True, dead_man_ms=None)
-
-    def _open_port(self) -> SerialPort:
-        return SerialPort(self._settings.port, self.BAUD_RATE)
 
     # --- commands ---
 
@@ -195,27 +169,8 @@ class AnsweringTrigger(Trigger):
         with suppress(TriggerFailedError, TriggerTimeoutError):  # `poll` reports the one; with the other, many wait.
             self._send(self._off_command(), _MAX_UNANSWERED_BYTES_OFF)
 
-    def close(self) -> None:
-        """Switch every output off, wait a moment for the answer, release the port."""
-        if self._port is None:
-            return
-        self.all_off()
-        deadline_s = time.monotonic() + _CLOSE_WAIT_S
-        while self._failure is None and self._awaited and time.monotonic() < deadline_s:
-            self._port.wait(0.005)
-            self._read(self._port)
-        if self._failure is None and self.GOODBYE:
-            with suppress(TriggerFailedError, TriggerTimeoutError):  # Everything is off already.
-                self._port.write(self.GOODBYE)
-        self._port.close()
-        self._port = None
-
-    def _usable_port(self) -> SerialPort:
-        if self._port is None:
-            raise TriggerFailedError(f"{self._where()}: not open; open it first")
-        if self._failure is not None:
-            raise TriggerFailedError(self._failure)
-        return self._port
+    def _is_off_unanswered(self) -> bool:
+        return bool(self._awaited)  # What waits before it is answered first.
 
     def _why_refused(self, pulse: Pulse, now_ns: int, expires_ns: int) -> str | None:
         if now_ns > expires_ns:
@@ -265,26 +220,9 @@ class AnsweringTrigger(Trigger):
 
     # --- what comes back ---
 
-    def poll(self) -> tuple[TriggerEvent, ...]:
-        """Read what the device answered, ask whether it is alive if that is due, and return at once."""
-        if self._port is not None and self._failure is None:
-            self._read(self._port)
-        if self._port is not None and self._failure is None:
-            now_ns = self._now_ns()
-            self._check_overdue(now_ns)
-            self._ask_whether_alive(now_ns)
-        events = tuple(self._events)
-        self._events.clear()
-        return events
-
-    def _read(self, port: SerialPort) -> None:
-        try:
-            data = port.read()
-        except TriggerFailedError as error:
-            self._fail(str(error))
-            return
-        if data:
-            self._take(data, self._now_ns())
+    def _attend(self, now_ns: int) -> None:
+        self._check_overdue(now_ns)
+        self._ask_whether_alive(now_ns)
 
     def _answer(self, awaited: Awaited, now_ns: int, device_us: int | None = None) -> None:
         """Take note of an answer that is here and no longer among those awaited."""
@@ -324,22 +262,3 @@ class AnsweringTrigger(Trigger):
         self._asked_ns = now_ns
         with suppress(TriggerFailedError, TriggerTimeoutError):  # `_send` has reported it.
             self._send(self._alive_command())
-
-    def _report(
-        self,
-        kind: Literal["ack", "refused", "fault"],
-        command_id: int | None,
-        now_ns: int,
-        detail: str,
-        device_us: int | None = None,
-    ) -> None:
-        self._events.append(TriggerEvent(kind, command_id, now_ns, device_us, detail))
-
-    def _fail(self, why: str) -> None:
-        """From here on nothing can be fired; reported once."""
-        if self._failure is None:
-            self._failure = why
-            self._report("fault", None, self._now_ns(), why)
-
-    def _where(self) -> str:
-        return f"{self.NAME} {self._settings.port}"

@@ -68,8 +68,8 @@ class _Expected:
 class _FlowControlledPort(SerialPort):
     """A port that waits while the board is at work: it takes one command a millisecond and has room for two."""
 
-    def __init__(self, path: str, baud_rate: int) -> None:
-        super().__init__(path, baud_rate)
+    def __init__(self, path: str, baud_rate: int, driver: str) -> None:
+        super().__init__(path, baud_rate, driver)
         self._tty.rtscts = True
 
 
@@ -97,11 +97,11 @@ class HarpBehaviorTrigger(AnsweringTrigger):
         self._parser = harp.Parser()
 
     def _open_port(self) -> SerialPort:
-        return _FlowControlledPort(self._options.port, self.BAUD_RATE)
+        return _FlowControlledPort(self._options.port, self.BAUD_RATE, self.NAME)
 
     # --- opening ---
 
-    def _greet(self, port: SerialPort) -> Mapping[str, Any]:
+    def _identify(self, port: SerialPort) -> Mapping[str, Any]:
         who = self._ask(port, harp.read(WHO_AM_I, harp.U16))
         if who != BEHAVIOR:
             raise TriggerNotOpenError(

@@ -100,7 +100,7 @@ class PulsePalTrigger(AnsweringTrigger):
 
     # --- opening ---
 
-    def _greet(self, port: SerialPort) -> Mapping[str, Any]:
+    def _identify(self, port: SerialPort) -> Mapping[str, Any]:
         self._firmware = self._ask_firmware(port)
         for data in self._initial_commands():
             self._confirm(port, data)

@@ -1,21 +1,21 @@
 """Driver `serial`: a microcontroller that speaks the protocol of `triggers.wire`."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from triggers import wire
-from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
+from triggers.base import FireReceipt, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
+from triggers.port_trigger import PortTrigger
 from triggers.pulse import Pulse
 from triggers.serial_port import SerialPort
 from triggers.serial_slots import Slots
 
 _HELLO_EVERY_S = 0.25
-_CLOSE_WAIT_S = 0.03
 _MAX_EXPIRY_NS = 2**30 * 1_000_000  # Half of what a 32-bit count of ms can tell from the past.
 _MAX_FIRE_EXPIRY_NS = (wire.FIRE_AHEAD_MS - 1_000) * 1_000_000  # The device's idea of our clock may be a little behind.
 _MAX_UNANSWERED_IDS = 1 << wire.FIRE_ID_BITS - 1  # What the device can tell from an id that was there before.
@@ -63,7 +63,7 @@ class SerialOptions(BaseModel):
     dead_man_ms: int | None = Field(default=None, ge=1, le=0xFFFF)
 
 
-class SerialTrigger(Trigger):
+class SerialTrigger(PortTrigger):
     """A stimulator on a serial port.
 
     A pulse that is new goes out whole; once it is acknowledged it is stored on the device, if that can store pulses,
@@ -75,19 +75,16 @@ class SerialTrigger(Trigger):
     """
 
     Options: ClassVar[type[BaseModel]] = SerialOptions
+    NAME = "serial"
 
     def __init__(self, options: SerialOptions, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._options = options
-        self._now_ns = now_ns
-        self._port: SerialPort | None = None
-        self._begin()
+        super().__init__(options.port, options.baud_rate, now_ns)
 
     def _begin(self) -> None:
-        """Forget everything about an earlier session."""
+        super()._begin()
         self._parser = wire.Parser()
         self._last_id = 0
-        self._failure: str | None = None
-        self._events: list[TriggerEvent] = []
         self._pending: dict[tuple[int, int], int] = {}  # (type, id) of commands not yet answered → sent_ns, in order.
         self._beat_ns = 0
         self._unanswered_ns: int | None = None  # When the oldest heartbeat since the last answer was sent.
@@ -102,27 +99,14 @@ class SerialTrigger(Trigger):
 
     # --- opening ---
 
-    def open(self) -> TriggerInfo:
-        """Open and lock the port, greet the device, lower its limits. May take `boot_wait_s`."""
-        if self._port is not None:
-            raise TriggerNotOpenError(f"serial {self._options.port}: already open here; close it first")
-        self._begin()
-        port = SerialPort(self._options.port, self._options.baud_rate)
-        try:
-            identity = self._greet(port)
-        except (TriggerFailedError, TriggerTimeoutError) as error:
-            port.close()
-            raise TriggerNotOpenError(str(error)) from error
-        except BaseException:
-            port.close()
-            raise
-        self._port = port
+    def _greet(self, port: SerialPort) -> TriggerInfo:
+        identity = self._identify(port)
         n_slots = wire.N_SLOTS if (identity.firmware_major, identity.firmware_minor) >= wire.STORES_SINCE else 0
         self._slots = Slots(n_slots)
         self._forgets_after_ns = identity.dead_man_ms * 500_000  # Half of it, to be sure.
-        self._beat(self._now_ns())
+        self._beat(port, self._now_ns())
         return TriggerInfo(
-            driver="serial",
+            driver=self.NAME,
             address=self._options.port,
             device={
                 "name": identity.name,
@@ -138,7 +122,8 @@ class SerialTrigger(Trigger):
             dead_man_ms=identity.dead_man_ms,
         )
 
-    def _greet(self, port: SerialPort) -> wire.Identity:
+    def _identify(self, port: SerialPort) -> wire.Identity:
+        """Say hello and lower the limits; return what the device says of itself."""
         options = self._options
         identity = self._ask(port, lambda: wire.Hello(self._next_id(), self._host_ms()))
         if (options.max_on_ms, options.max_duty, options.dead_man_ms) != (None, None, None):
@@ -151,7 +136,7 @@ class SerialTrigger(Trigger):
             identity = self._ask(port, lambda: limits)
         if 2 * options.heartbeat_ms > identity.dead_man_ms:
             raise TriggerNotOpenError(
-                f"serial {port.path}: expected heartbeat_ms of at most half the device's dead-man time of "
+                f"{self._where()}: expected heartbeat_ms of at most half the device's dead-man time of "
                 f"{identity.dead_man_ms} ms, got {options.heartbeat_ms} ms; it would switch off between two heartbeats"
             )
         return identity
@@ -174,7 +159,7 @@ class SerialTrigger(Trigger):
             for answer in self._parser.feed(data):
                 if isinstance(answer, wire.OtherVersion):
                     raise TriggerNotOpenError(
-                        f"serial {port.path}: expected protocol version {wire.PROTOCOL_VERSION}, got version "
+                        f"{self._where()}: expected protocol version {wire.PROTOCOL_VERSION}, got version "
                         f"{answer.version}; put the firmware of this release on the device"
                     )
                 if isinstance(answer, wire.Boot):
@@ -182,7 +167,7 @@ class SerialTrigger(Trigger):
                 elif isinstance(answer, wire.Identity) and answer.id in asked:
                     return answer
         raise TriggerNotOpenError(
-            f"serial {port.path}: expected an answer within {self._options.boot_wait_s:g} s, got {n_bytes} bytes that "
+            f"{self._where()}: expected an answer within {self._options.boot_wait_s:g} s, got {n_bytes} bytes that "
             f"make no sense; is our firmware on the device, and is its baud rate {self._options.baud_rate}?"
         )
 
@@ -247,28 +232,12 @@ class SerialTrigger(Trigger):
             return  # `poll` reports it; the device's dead-man switch does the rest.
         self._pending[message.TYPE, message.id] = self._now_ns()
 
-    def close(self) -> None:
-        """Switch every output off, wait a moment for the answer, release the port."""
-        if self._port is None:
-            return
-        self.all_off()
-        deadline_s = time.monotonic() + _CLOSE_WAIT_S
-        while self._failure is None and self._has_pending(wire.AllOff.TYPE) and time.monotonic() < deadline_s:
-            self._port.wait(0.005)
-            self._read(self._port)
-        self._port.close()
-        self._port = None
-
-    def _has_pending(self, kind: int) -> bool:
-        return any(pending_kind == kind for pending_kind, _ in self._pending)
+    def _is_off_unanswered(self) -> bool:
+        return any(kind == wire.AllOff.TYPE for kind, _ in self._pending)
 
     def _command(self, message: wire.PulseTrain | wire.Fire | wire.Stop, answer_id: int) -> int:
         """Send a command that is to be answered with an id; return when it was sent, ns."""
-        if self._port is None:
-            raise TriggerFailedError(f"serial {self._options.port}: not open; open it first")
-        if self._failure is not None:
-            raise TriggerFailedError(self._failure)
-        self._write(self._port, message)
+        self._write(self._usable_port(), message)
         sent_ns = self._now_ns()
         self._pending[message.TYPE, answer_id] = sent_ns
         return sent_ns
@@ -283,29 +252,13 @@ class SerialTrigger(Trigger):
 
     # --- what comes back ---
 
-    def poll(self) -> tuple[TriggerEvent, ...]:
-        """Read what the device reported, send the heartbeat if one is due, and return at once."""
-        if self._port is not None and self._failure is None:
-            self._read(self._port)
-            now_ns = self._now_ns()
-            self._check_overdue(now_ns)
-            if now_ns - self._beat_ns >= self._options.heartbeat_ms * 1_000_000:
-                self._beat(now_ns)
-        events = tuple(self._events)
-        self._events.clear()
-        return events
+    def _attend(self, now_ns: int) -> None:
+        self._check_overdue(now_ns)
+        if self._port is not None and now_ns - self._beat_ns >= self._options.heartbeat_ms * 1_000_000:
+            self._beat(self._port, now_ns)
 
-    def _read(self, port: SerialPort) -> None:
-        try:
-            data = port.read()
-        except TriggerFailedError as error:
-            self._fail(str(error))
-            return
-        if data:
-            self._handle_all(self._parser.feed(data), self._now_ns())
-
-    def _handle_all(self, messages: Iterable[wire.Message | wire.OtherVersion], now_ns: int) -> None:
-        for message in messages:
+    def _take(self, data: bytes, now_ns: int) -> None:
+        for message in self._parser.feed(data):
             self._unanswered_ns = None
             self._silent = False
             match message:
@@ -314,11 +267,11 @@ class SerialTrigger(Trigger):
                 case wire.Refused():
                     self._on_refused(message, now_ns)
                 case wire.Done() if message.reason not in _ENDS_AS_ASKED:
-                    detail = f"serial {self._options.port}: {_end_text(message.reason)}"
-                    self._report("fault", message.id, now_ns, detail, message.device_us)
+                    detail = f"{self._where()}: {_end_text(message.reason)}"
+                    self._report("fault", message.id, now_ns, detail, self._unwrap(message.device_us))
                 case wire.Boot():
                     self._fail(
-                        f"serial {self._options.port}: the device restarted by itself, its outputs are off; "
+                        f"{self._where()}: the device restarted by itself, its outputs are off; "
                         "look for a loose cable or a weak supply, then start again"
                     )
                 case _:
@@ -331,7 +284,7 @@ class SerialTrigger(Trigger):
             pulse = self._to_store.pop(ack.id, None)
             if pulse is not None and self._port is not None:
                 self._store(self._port, pulse)
-            self._report("ack", ack.id, now_ns, "" if in_time else "after the time-out", ack.device_us)
+            self._report("ack", ack.id, now_ns, "" if in_time else "after the time-out", self._unwrap(ack.device_us))
             return
         if ack.answered == wire.Program.TYPE:
             self._slots.stored(ack.id)
@@ -347,8 +300,8 @@ class SerialTrigger(Trigger):
         command_id = refused.id if refused.answered in _PULSES else None
         if command_id is not None:
             self._to_store.pop(command_id, None)
-        detail = f"serial {self._options.port}: {_REFUSALS.get(refused.reason, f'refused, reason {refused.reason}')}"
-        self._report("refused", command_id, now_ns, detail, refused.device_us)
+        detail = f"{self._where()}: {_REFUSALS.get(refused.reason, f'refused, reason {refused.reason}')}"
+        self._report("refused", command_id, now_ns, detail, self._unwrap(refused.device_us))
 
     def _check_overdue(self, now_ns: int) -> None:
         """Report every command, and a run of heartbeats once, that should have been answered by now."""
@@ -365,38 +318,20 @@ class SerialTrigger(Trigger):
                 self._to_store.pop(identifier, None)
             elif kind == wire.Program.TYPE:
                 self._slots.not_stored(identifier)
-            detail = f"serial {self._options.port}: {what} was not answered {late}"
+            detail = f"{self._where()}: {what} was not answered {late}"
             self._report("fault", identifier if is_pulse else None, now_ns, detail)
         if self._unanswered_ns is not None and now_ns - self._unanswered_ns > limit_ns and not self._silent:
             self._silent = True
             self._slots.forget()
-            detail = f"serial {self._options.port}: the device did not answer the heartbeat {late}"
+            detail = f"{self._where()}: the device did not answer the heartbeat {late}"
             self._report("fault", None, now_ns, detail)
 
-    def _beat(self, now_ns: int) -> None:
+    def _beat(self, port: SerialPort, now_ns: int) -> None:
         self._beat_ns = now_ns
         if self._unanswered_ns is None:
             self._unanswered_ns = now_ns
-        if self._port is not None:
-            with suppress(TriggerFailedError, TriggerTimeoutError):  # One is reported already, the other as silence.
-                self._write(self._port, wire.Heartbeat(self._next_id(), self._host_ms()))
-
-    def _report(
-        self,
-        kind: Literal["ack", "refused", "fault"],
-        command_id: int | None,
-        now_ns: int,
-        detail: str,
-        device_us: int | None = None,
-    ) -> None:
-        unwrapped_us = None if device_us is None else self._unwrap(device_us)
-        self._events.append(TriggerEvent(kind, command_id, now_ns, unwrapped_us, detail))
-
-    def _fail(self, why: str) -> None:
-        """From here on nothing can be fired; reported once."""
-        if self._failure is None:
-            self._failure = why
-            self._report("fault", None, self._now_ns(), why)
+        with suppress(TriggerFailedError, TriggerTimeoutError):  # One is reported already, the other as silence.
+            self._write(port, wire.Heartbeat(self._next_id(), self._host_ms()))
 
     def _unwrap(self, device_us: int) -> int:
         """Return the device's clock without its overflow every 71 minutes, µs."""

@@ -22,17 +22,18 @@ class SerialPort:
     Args:
         path: Device file.
         baud_rate: Bits a second.
+        driver: Whose it is; every message begins with that and the path.
 
     Raises:
         TriggerNotOpenError: No such port, no permission, in use.
     """
 
-    def __init__(self, path: str, baud_rate: int) -> None:
-        self.path = path
+    def __init__(self, path: str, baud_rate: int, driver: str) -> None:
+        self._where = f"{driver} {path}"
         try:
             self._tty = serial.Serial(path, baud_rate, timeout=0, write_timeout=0.05, exclusive=True)
         except (OSError, ValueError) as error:
-            raise TriggerNotOpenError(f"serial {path}: {_why_not_open(path, error)}") from error
+            raise TriggerNotOpenError(f"{self._where}: {_why_not_open(path, error)}") from error
         self._fd: int = self._tty.fileno()
         with suppress(OSError, ValueError, NotImplementedError):  # Many ports have no such setting.
             self._tty.set_low_latency_mode(True)
@@ -52,7 +53,7 @@ class SerialPort:
             raise self._gone(error) from error
         if n_taken < len(data):
             raise TriggerTimeoutError(
-                f"serial {self.path}: the buffer is full, it took {n_taken} of {len(data)} bytes; "
+                f"{self._where}: the buffer is full, it took {n_taken} of {len(data)} bytes; "
                 "the device no longer reads what is sent"
             )
 
@@ -87,7 +88,7 @@ class SerialPort:
 
     def _gone(self, error: OSError) -> TriggerFailedError:
         return TriggerFailedError(
-            f"serial {self.path}: the port is gone ({error.strerror or error}); plug the device in and start again"
+            f"{self._where}: the port is gone ({error.strerror or error}); plug the device in and start again"
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import zmq
 
 from triggers import wire
 from triggers.base import Trigger, TriggerEvent
@@ -39,6 +40,16 @@ class Until:
         self.true(lambda: events.extend(trigger.poll()) or events)
         assert events[0].kind == kind, events
         return events[0]
+
+
+class Clock:
+    """A host clock that stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now_ns = 5_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ns
 
 
 class Peer:
@@ -131,6 +142,19 @@ class EdgeLog:
 @pytest.fixture
 def until() -> Until:
     return Until()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """For sockets of the test's own; what they still have to send is dropped."""
+    context = zmq.Context()
+    yield context
+    context.destroy(linger=0)
 
 
 @pytest.fixture

@@ -75,26 +75,6 @@ class Gui:
         self._thread.join()
 
 
-class Clock:
-    def __init__(self):
-        self.now_ns = 5_000_000_000
-
-    def __call__(self):
-        return self.now_ns
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def context():
-    context = zmq.Context()
-    yield context
-    context.destroy(linger=0)
-
-
 @pytest.fixture
 def gui(context):
     gui = Gui(context)

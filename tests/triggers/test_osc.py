@@ -26,19 +26,6 @@ class Receiver:
         return message.address, message.params
 
 
-class Clock:
-    def __init__(self):
-        self.now_ns = 5_000_000_000
-
-    def __call__(self):
-        return self.now_ns
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def receiver():
     receiver = Receiver()

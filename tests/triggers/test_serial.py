@@ -18,21 +18,6 @@ FAR_NS = 2**62
 MS = 1_000_000
 
 
-class Clock:
-    """A host clock that stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now_ns = 5_000_000_000
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def opened(peer, clock):
     """An open trigger with a clock set by hand, its peer having answered everything so far."""
@@ -513,9 +498,3 @@ def test_a_vanished_port(peer, opened):
     assert opened.poll() == ()
     opened.close()
     opened.close()
-
-
-def test_poll_notices_a_vanished_port_by_itself_and_says_so_once(peer, opened):
-    peer.close()
-    assert [event.kind for event in opened.poll()] == ["fault"]
-    assert opened.poll() == ()

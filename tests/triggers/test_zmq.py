@@ -42,13 +42,6 @@ class Receiver:
 
 
 @pytest.fixture
-def context():
-    context = zmq.Context()
-    yield context
-    context.destroy(linger=0)
-
-
-@pytest.fixture
 def receiver(context):
     return Receiver(context, zmq.PULL)
 

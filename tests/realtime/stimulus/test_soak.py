@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-import triggers.serial
+import triggers.port_trigger
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Intent, LimitSpec, Stimulator, StimulusSpec
 from realtime.tracks import Tracks
@@ -338,7 +338,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[[random.Random], World]:
 
     def make(chance: random.Random) -> World:
         world = World(chance)
-        monkeypatch.setattr(triggers.serial, "SerialPort", lambda path, baud_rate: world)
+        monkeypatch.setattr(triggers.port_trigger, "SerialPort", lambda path, baud_rate, driver: world)
         return world
 
     return make
