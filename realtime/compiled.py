@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-_SHARED = ("compiled.py", "geometry.py", "decision.py")
+_SHARED = ("compiled.py", "geometry.py", "kalman.py", "decision.py")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

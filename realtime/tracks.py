@@ -7,6 +7,48 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """The look-ahead of a group of an animal's nodes was switched off, because it was worse than none, or on again.
+
+    Attributes:
+        track_id: The animal's track.
+        group: The group's name.
+        is_on: Whether it is on now.
+        error_px: Mean error of its predictions over the time in which they are graded, px.
+        pose_error_px: The same without prediction: of taking the last pose.
+    """
+
+    track_id: int
+    group: str
+    is_on: bool
+    error_px: float
+    pose_error_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Where the animals of a frame will be when a stimulus that is decided on it takes effect; rows as in its `Tracks`.
+
+    Attributes:
+        horizon_ns: How far ahead that is taken to be, ns.
+        xy: `(n_tracks, n_nodes, 2)` float32, px; NaN = not seen in this frame. A node whose group is switched off, or
+            that is in none, is where it is seen.
+        is_on: `(n_tracks, n_groups)` bool, whether the predictions of a group are used.
+        error_px: `(n_tracks, n_groups)` float32, how far off the predictions were whose time came with this frame, px,
+            used or not; NaN = there were none.
+        pose_error_px: `(n_tracks, n_groups)` float32, the same without prediction.
+        switches: Groups that were switched off or on with this frame.
+    """
+
+    horizon_ns: int
+    xy: NDArray[np.float32]
+    is_on: NDArray[np.bool_]
+    error_px: NDArray[np.float32]
+    pose_error_px: NDArray[np.float32]
+    switches: tuple[Switch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tracks:
     """Every living track, rows in ascending `track_ids` order whether it was seen in this frame or not.
 
@@ -21,6 +63,7 @@ class Tracks:
             0 = not suspected.
         corrected_ids: `(n_tracks,)` int32, in this frame the row got the animal of this track, and the other way round,
             because a swap was found out; 0 = no correction.
+        prediction: Where the animals will be; None without look-ahead.
     """
 
     track_ids: NDArray[np.int32]
@@ -31,3 +74,4 @@ class Tracks:
     class_ids: NDArray[np.int32]
     suspect_ids: NDArray[np.int32]
     corrected_ids: NDArray[np.int32]
+    prediction: Prediction | None = None

@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime import kalman
 from realtime.compiled import inner
 from realtime.tracking.state import TrackState
 from realtime.tracking.work import FLOW, KALMAN, STILL, Settings
@@ -62,11 +63,7 @@ def write_expected(
 def rest(state: TrackState, track: int) -> None:
     """Begin anew with a track that stands still, as far as is known."""
     body_px = state.body_px[track]
-    state.velocity[track, 0] = state.velocity[track, 1] = 0.0
-    state.filter[track, 0] = state.filter[track, 1] = 0.0
-    state.filter[track, 2] = (MEASURED * body_px) ** 2
-    state.filter[track, 3] = 0.0
-    state.filter[track, 4] = (FIRST_SPEED * body_px) ** 2
+    kalman.rest(state.velocity[track], state.filter[track], (MEASURED * body_px) ** 2, FIRST_SPEED * body_px)
 
 
 @inner
@@ -79,29 +76,10 @@ def learn_velocity(state: TrackState, track: int, dx: float, dy: float, elapsed_
     if math.hypot(dx - expected_dx, dy - expected_dy) > JUMP * state.body_px[track]:
         rest(state, track)
     elif settings.motion == KALMAN:
-        _filter(state, track, dx, dy, elapsed_s)
+        body_px = state.body_px[track]
+        density, noise = ACCELERATION * body_px * body_px, (MEASURED * body_px) ** 2
+        kalman.correct(state.velocity[track], state.filter[track], dx, dy, elapsed_s, density, noise)
     else:
         share = -math.expm1(-elapsed_s / settings.velocity_s)
         state.velocity[track, 0] += share * (dx / elapsed_s - state.velocity[track, 0])
         state.velocity[track, 1] += share * (dy / elapsed_s - state.velocity[track, 1])
-
-
-@inner
-def _filter(state: TrackState, track: int, dx: float, dy: float, elapsed_s: float) -> None:
-    """Predict and correct (Kalman 1960); what is filtered is how far the animal is from its last pose."""
-    body_px = state.body_px[track]
-    density = ACCELERATION * body_px * body_px
-    place, mixed, speed = state.filter[track, 2], state.filter[track, 3], state.filter[track, 4]
-    place += elapsed_s * (2.0 * mixed + elapsed_s * speed) + density * elapsed_s**3 / 3.0
-    mixed += elapsed_s * speed + density * elapsed_s**2 / 2.0
-    speed += density * elapsed_s
-    noise = (MEASURED * body_px) ** 2
-    gain, speed_gain = place / (place + noise), mixed / (place + noise)
-    for axis in range(2):
-        predicted = state.filter[track, axis] + state.velocity[track, axis] * elapsed_s
-        surprise = (dx if axis == 0 else dy) - predicted
-        state.velocity[track, axis] += speed_gain * surprise
-        state.filter[track, axis] = (gain - 1.0) * surprise  # from the pose that was just seen
-    state.filter[track, 2] = (1.0 - gain) * place
-    state.filter[track, 3] = (1.0 - gain) * mixed
-    state.filter[track, 4] = speed - speed_gain * mixed
