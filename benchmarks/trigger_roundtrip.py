@@ -1,9 +1,10 @@
 """What a command costs the host, and how long it takes until the other end has answered.
 
 - `serial`: the driver of the same name and the simulated stimulator, in a process of its own behind a real
-  pseudo-terminal (`--port` takes a real one instead). There is no wire in between: at 115,200 baud a command of 30
-  bytes would spend 2.6 ms on it, and a USB port may hold an answer back for a millisecond and more. `write alone` hands
-  the same bytes to the same kind of port without a driver: what of `call → sent` is the operating system's.
+  pseudo-terminal (`--port` takes a real one instead). There is no wire in between: at 115,200 baud a stored pulse's 9
+  bytes would spend 0.8 ms on it, and a USB port may hold an answer back for a millisecond and more. `the driver's part`
+  is `call → sent` without the write itself, which is the operating system's and wakes the stimulator's process, as no
+  real port would. `write alone` is such a write without a driver: with that process waiting for it, and with nobody.
 - `zmq`: the driver of the same name and a receiver in a process of its own, over TCP on this computer. This driver's
   receivers do not answer: what is measured is when the message is decoded there.
 
@@ -17,10 +18,13 @@ network; with `warm` ones the host polls for 2 ms without a pause, as a loop doe
 import argparse
 import json
 import multiprocessing
+import os
+import pty
 import subprocess
 import sys
+import tty
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic_ns
@@ -33,7 +37,7 @@ from benchmarks.circumstances import circumstances, ratios, with_reference
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
 from triggers import wire
-from triggers.base import Trigger
+from triggers.base import FireReceipt, Trigger
 from triggers.errors import TriggerError
 from triggers.pulse import Pulse
 from triggers.serial import SerialOptions, SerialTrigger
@@ -81,10 +85,15 @@ def measure(driver: str, caches: str, n: int, warm_up: int, port: str | None = N
     with _serial(port) if driver == "serial" else _zmq() as (trigger, answered):
         sent, done = _times_ns(trigger, answered, pause, warm_up + n)
     counted = done[warm_up:]
+    rows = {"call → sent": sent[warm_up:]}
+    if isinstance(trigger, _TimedSerial):
+        parts = [all_ns - write_ns for all_ns, write_ns in zip(sent, trigger.write_ns, strict=True)]
+        rows["the driver's part"] = parts[warm_up:]
     end = "call → acknowledged" if driver == "serial" else "call → received"
-    rows = {"call → sent": sent[warm_up:], end: [time for time in counted if time is not None]}
+    rows[end] = [time for time in counted if time is not None]
     if driver == "serial" and port is None:
-        rows["write alone"] = _write_times_ns(pause, warm_up + n)[warm_up:]
+        for name, far_end in _FAR_ENDS.items():
+            rows[name] = _write_times_ns(far_end, pause, warm_up + n)[warm_up:]
     return {
         "rows": {f"{driver}, {caches}: {name}": percentiles_ms(times) for name, times in rows.items()},
         "n_unanswered": sum(time is None for time in counted),
@@ -128,10 +137,38 @@ def _times_ns(trigger: Trigger, answered: Answered, pause: Pause, n: int) -> tup
 # --- serial ---
 
 
+class _TimedPort(SerialPort):
+    """Notes how long the last write took."""
+
+    write_ns = 0
+
+    def write(self, data: bytes) -> None:
+        begin_ns = monotonic_ns()
+        super().write(data)
+        self.write_ns = monotonic_ns() - begin_ns
+
+
+class _TimedSerial(SerialTrigger):
+    """Notes how long the write of each command took."""
+
+    def __init__(self, options: SerialOptions) -> None:
+        super().__init__(options)
+        self.write_ns: list[int] = []
+
+    def _open_port(self) -> SerialPort:
+        self._timed = _TimedPort(self._options.port, self._options.baud_rate, self.NAME)
+        return self._timed
+
+    def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
+        receipt = super().fire(pulse, command_id, expires_ns)
+        self.write_ns.append(self._timed.write_ns)
+        return receipt
+
+
 @contextmanager
 def _serial(port: str | None) -> Iterator[tuple[Trigger, Answered]]:
     if port is not None:
-        trigger = SerialTrigger(SerialOptions(port=port))
+        trigger = _TimedSerial(SerialOptions(port=port))
         with trigger:
             yield trigger, lambda command_id: _acknowledged_ns(trigger, command_id)
         return
@@ -166,21 +203,46 @@ def _acknowledged_ns(trigger: Trigger, command_id: int) -> int | None:
     return None
 
 
-def _write_times_ns(pause: Pause, n: int) -> list[int]:
-    """Return how long the port takes for a command; the stimulator, which nobody greeted, refuses it."""
-    command = wire.PulseTrain(1, PULSE.channel, wire.FULL_INTENSITY, PULSE.duration_us, 0, 0, expires_ms=0)
-    data = wire.encode(command)
+@contextmanager
+def _waiting() -> Iterator[tuple[SerialPort, Callable[[], object]]]:
+    """A port whose far end waits in another process; the stimulator, which nobody greeted, refuses the command."""
+    with _simulated_stimulator() as path, closing(_port(path)) as port:
+        yield port, lambda: port.wait(_ANSWER_WAIT_NS / 1e9)
+
+
+@contextmanager
+def _read_later() -> Iterator[tuple[SerialPort, Callable[[], object]]]:
+    """A port for whose bytes nobody waits; they are fetched afterwards."""
+    far_end, near_end = pty.openpty()
+    try:
+        tty.setraw(near_end)
+        with closing(_port(os.ttyname(near_end))) as port:
+            yield port, lambda: os.read(far_end, 4096)
+    finally:
+        os.close(near_end)
+        os.close(far_end)
+
+
+_FAR_ENDS = {"write alone, its reader waiting": _waiting, "write alone, nobody waiting": _read_later}
+
+
+def _port(path: str) -> SerialPort:
+    return SerialPort(path, SerialOptions(port=path).baud_rate, "serial")
+
+
+def _write_times_ns(
+    far_end: Callable[[], AbstractContextManager[tuple[SerialPort, Callable[[], object]]]], pause: Pause, n: int
+) -> list[int]:
+    """Return how long the port takes for the frame that fires a stored pulse."""
+    data = wire.encode(wire.Fire(id=1, slot=0, expires_ms=1))
     times = []
-    with (
-        _simulated_stimulator() as path,
-        closing(SerialPort(path, SerialOptions(port=path).baud_rate, "serial")) as port,
-    ):
+    with far_end() as (port, fetch):
         for _ in range(n):
             pause(port.read)
             begin_ns = monotonic_ns()
             port.write(data)
             times.append(monotonic_ns() - begin_ns)
-            port.wait(_ANSWER_WAIT_NS / 1e9)
+            fetch()
     return times
 
 
@@ -263,7 +325,7 @@ def as_text(result: dict[str, Any]) -> str:
     """Return a result as a table with its circumstances."""
     lines = [table(result["latency_ms"])]
     for name, row in result["latency_ms"].items():
-        if name.endswith("→ sent"):
+        if name.endswith(("→ sent", "the driver's part")):
             met = "met" if row["p99"] < GOAL_FIRE_P99_MS else "missed"
             lines.append(f"{name}: p99 {row['p99'] * 1000:.1f} µs, goal of {GOAL_FIRE_P99_MS * 1000:g} µs {met}")
     machine = result["machine"]

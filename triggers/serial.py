@@ -18,6 +18,7 @@ from triggers.serial_slots import Slots
 _HELLO_EVERY_S = 0.25
 _MAX_EXPIRY_NS = 2**30 * 1_000_000  # Half of what a 32-bit count of ms can tell from the past.
 _MAX_FIRE_EXPIRY_NS = (wire.FIRE_AHEAD_MS - 1_000) * 1_000_000  # The device's idea of our clock may be a little behind.
+_FIRE_ID_MASK = (1 << wire.FIRE_ID_BITS) - 1
 _MAX_UNANSWERED_IDS = 1 << wire.FIRE_ID_BITS - 1  # What the device can tell from an id that was there before.
 _PULSES = {wire.PulseTrain.TYPE, wire.Fire.TYPE}
 
@@ -175,16 +176,18 @@ class SerialTrigger(PortTrigger):
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
         """Send one pulse command and return at once; its answer comes from `poll`."""
+        port = self._usable_port()
         now_ns = self._now_ns()
         slot = self._slot_for(pulse, command_id, expires_ns, now_ns)
-        message: wire.PulseTrain | wire.Fire
         if slot is None:
+            kind = wire.PulseTrain.TYPE
             expires_ms = min(expires_ns, now_ns + _MAX_EXPIRY_NS) // 1_000_000 & wire.U32
-            message = wire.PulseTrain(command_id, **_fields(pulse), expires_ms=expires_ms)
+            data = wire.encode(wire.PulseTrain(command_id, **_fields(pulse), expires_ms=expires_ms))
         else:
-            low_id = command_id & (1 << wire.FIRE_ID_BITS) - 1
-            message = wire.Fire(low_id, slot, expires_ns // 1_000_000 & 0xFFFF)
-        sent_ns = self._command(message, command_id)
+            kind = wire.Fire.TYPE
+            data = wire.fire_frame(command_id & _FIRE_ID_MASK, slot, expires_ns // 1_000_000 & 0xFFFF)
+        sent_ns = self._write(port, data)
+        self._pending[kind, command_id] = sent_ns
         self._fired_id = command_id
         if slot is None:
             self._to_store[command_id] = pulse
@@ -204,51 +207,44 @@ class SerialTrigger(PortTrigger):
         slot = self._slots.ask(pulse, frame_id)
         if slot is None:
             return
-        message = wire.Program(frame_id, slot, **_fields(pulse))
         try:
-            self._write(port, message)
+            self._command(port, wire.Program(frame_id, slot, **_fields(pulse)))
         except (TriggerFailedError, TriggerTimeoutError):  # One is reported already; the other costs but some speed.
             self._slots.not_stored(frame_id)
-            return
-        self._pending[message.TYPE, frame_id] = self._now_ns()
 
     def stop(self, channel: int) -> None:
         """Switch one channel off now; a missing answer is a fault."""
-        message = wire.Stop(self._next_id(), channel)
-        self._command(message, message.id)
+        self._command(self._usable_port(), wire.Stop(self._next_id(), channel))
 
     def all_off(self) -> None:
         """Switch every output off now, ahead of anything that still waits in the port's buffer."""
         if self._port is None:
             return
         message = wire.AllOff(self._next_id())
-        try:
+        # `poll` reports a failure; the device's dead-man switch does the rest.
+        with suppress(TriggerFailedError, TriggerTimeoutError):
             try:
-                self._write(self._port, message)
+                self._command(self._port, message)
             except TriggerTimeoutError:
                 self._port.drop_output()
-                self._write(self._port, message)
-        except (TriggerFailedError, TriggerTimeoutError):
-            return  # `poll` reports it; the device's dead-man switch does the rest.
-        self._pending[message.TYPE, message.id] = self._now_ns()
+                self._command(self._port, message)
 
     def _is_off_unanswered(self) -> bool:
         return any(kind == wire.AllOff.TYPE for kind, _ in self._pending)
 
-    def _command(self, message: wire.PulseTrain | wire.Fire | wire.Stop, answer_id: int) -> int:
-        """Send a command that is to be answered with an id; return when it was sent, ns."""
-        self._write(self._usable_port(), message)
-        sent_ns = self._now_ns()
-        self._pending[message.TYPE, answer_id] = sent_ns
-        return sent_ns
+    def _command(self, port: SerialPort, message: wire.Program | wire.Stop | wire.AllOff) -> None:
+        """Send a command that is to be answered."""
+        self._pending[message.TYPE, message.id] = self._write(port, wire.encode(message))
 
-    def _write(self, port: SerialPort, message: wire.HostMessage) -> None:
+    def _write(self, port: SerialPort, data: bytes) -> int:
+        """Send a frame; return when it was sent, ns."""
         try:
-            port.write(wire.encode(message))
+            port.write(data)
         except TriggerFailedError as error:
             self._fail(str(error))
             raise
         self._written_ns = self._now_ns()
+        return self._written_ns
 
     # --- what comes back ---
 
@@ -331,7 +327,7 @@ class SerialTrigger(PortTrigger):
         if self._unanswered_ns is None:
             self._unanswered_ns = now_ns
         with suppress(TriggerFailedError, TriggerTimeoutError):  # One is reported already, the other as silence.
-            self._write(port, wire.Heartbeat(self._next_id(), self._host_ms()))
+            self._write(port, wire.encode(wire.Heartbeat(self._next_id(), self._host_ms())))
 
     def _unwrap(self, device_us: int) -> int:
         """Return the device's clock without its overflow every 71 minutes, µs."""

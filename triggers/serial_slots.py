@@ -13,13 +13,15 @@ class Slots:
     def __init__(self, n_slots: int) -> None:
         self._free = list(range(n_slots))
         self._asked: dict[int, tuple[int, Pulse]] = {}  # Frame's id → slot, pulse.
-        self._slot_of: dict[Pulse, int] = {}  # The one used longest ago comes first.
+        self._slot_of: dict[Pulse, int] = {}
+        self._n_uses = 0
+        self._last_use = [0] * n_slots  # By slot, the number of its last use.
 
     def find(self, pulse: Pulse) -> int | None:
-        """Return the slot that holds a pulse, which counts as a use, or None."""
-        slot = self._slot_of.pop(pulse, None)
+        """Return the slot that holds a pulse, which counts as a use, or None. A stimulus waits for it."""
+        slot = self._slot_of.get(pulse)
         if slot is not None:
-            self._slot_of[pulse] = slot
+            self._use(slot)
         return slot
 
     def ask(self, pulse: Pulse, frame_id: int) -> int | None:
@@ -33,7 +35,7 @@ class Slots:
         if self._free:
             slot = self._free.pop(0)
         elif self._slot_of:
-            slot = self._slot_of.pop(next(iter(self._slot_of)))
+            slot = self._slot_of.pop(min(self._slot_of, key=lambda stored: self._last_use[self._slot_of[stored]]))
         else:
             return None
         self._asked[frame_id] = slot, pulse
@@ -44,6 +46,7 @@ class Slots:
         if frame_id in self._asked:
             slot, pulse = self._asked.pop(frame_id)
             self._slot_of[pulse] = slot
+            self._use(slot)
 
     def not_stored(self, frame_id: int) -> None:
         """The device has refused this frame or was not heard to answer it: the slot may hold anything."""
@@ -56,3 +59,7 @@ class Slots:
         self._free.sort()
         self._slot_of.clear()
         self._asked.clear()
+
+    def _use(self, slot: int) -> None:
+        self._n_uses += 1
+        self._last_use[slot] = self._n_uses

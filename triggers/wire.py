@@ -330,12 +330,22 @@ def encode(message: Message) -> bytes:
             not fit its bits.
     """
     if isinstance(message, Fire):
-        return frame(_fire_body(message))
+        if not (0 <= message.slot < N_SLOTS and 0 <= message.id < 1 << FIRE_ID_BITS):
+            raise ValueError(f"fire: expected a slot below {N_SLOTS} and an id of {FIRE_ID_BITS} bits, got {message}")
+        return fire_frame(message.id, message.slot, message.expires_ms)
     identifier, *payload = [getattr(message, name) for name in message.__slots__]  # `astuple` takes thrice as long.
     if isinstance(message, Identity):
         payload[-1] = _name_bytes(message.name)
     body = _HEADER.pack(PROTOCOL_VERSION, message.TYPE, identifier) + message.PAYLOAD.pack(*payload)
     return frame(body)
+
+
+def fire_frame(identifier: int, slot: int, expires_ms: int) -> bytes:
+    """Return the frame of a `Fire` whose fields are these: a stimulus waits for it, so no message is made for it first.
+
+    Its body is `1 slot(3) id(4)`, `id(8)`, expiry: the high bits of the id come first. The arguments must fit.
+    """
+    return frame(FIRE_BODY.pack(FIRE_MARK | slot << 4 | identifier >> 8, identifier & 0xFF, expires_ms))
 
 
 def frame(body: bytes) -> bytes:
@@ -407,13 +417,6 @@ def _intact_body(block: bytes) -> bytes | None:
     return body if binascii.crc_hqx(body, CRC_START) == _CRC.unpack_from(checked, len(body))[0] else None
 
 
-def _fire_body(fire: Fire) -> bytes:
-    """Return the four bytes `1 slot(3) id(4)`, `id(8)`, expiry: the high bits of the id come first."""
-    if not (0 <= fire.slot < N_SLOTS and 0 <= fire.id < 1 << FIRE_ID_BITS):
-        raise ValueError(f"fire: expected a slot below {N_SLOTS} and an id of {FIRE_ID_BITS} bits, got {fire}")
-    return FIRE_BODY.pack(FIRE_MARK | fire.slot << 4 | fire.id >> 8, fire.id & 0xFF, fire.expires_ms)
-
-
 def _fire_from(body: bytes) -> Fire | None:
     if len(body) != FIRE_BODY.size:
         return None
@@ -423,6 +426,8 @@ def _fire_from(body: bytes) -> Fire | None:
 
 def _cobs(data: bytes) -> bytes:
     """Replace every 00 by the distance to the next one; for less than 254 bytes."""
+    if DELIMITER not in data:  # As in most frames that fire a stored pulse, which are in a hurry.
+        return bytes((len(data) + 1,)) + data
     return b"".join(bytes((len(part) + 1,)) + part for part in data.split(DELIMITER))
 
 

@@ -11,7 +11,16 @@ from benchmarks.trigger_roundtrip import RoundtripError, main, measure
 from triggers.base import FireReceipt, TriggerEvent
 from triggers.errors import TriggerNotOpenError
 
-ENDS = {"serial": "call → acknowledged", "zmq": "call → received"}
+ROWS = {
+    "serial": [
+        "call → sent",
+        "the driver's part",
+        "call → acknowledged",
+        "write alone, its reader waiting",
+        "write alone, nobody waiting",
+    ],
+    "zmq": ["call → sent", "call → received"],
+}
 
 
 def no_pause(poll):
@@ -42,10 +51,25 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("caches", trigger_roundtrip.CACHES)
 def test_every_command_is_timed_and_answered(driver, caches):
     found = measure(driver, caches, 5, 2)
-    names = ["call → sent", ENDS[driver], *(["write alone"] if driver == "serial" else [])]
-    assert list(found["rows"]) == [f"{driver}, {caches}: {name}" for name in names]
+    assert list(found["rows"]) == [f"{driver}, {caches}: {name}" for name in ROWS[driver]]
     assert found["n_unanswered"] == 0
     assert all(row["n"] == 5 and row["p50"] > 0 for row in found["rows"].values())
+
+
+def test_the_drivers_part_is_what_is_left_of_a_command_without_its_write(monkeypatch):
+    def times(trigger, answered, pause, n):
+        trigger.write_ns = [100, 30_000, 50_000]
+        return [1_000, 70_000, 80_000], [None, 1, 1]
+
+    monkeypatch.setattr(trigger_roundtrip, "_times_ns", times)
+    rows = measure("serial", "warm", 2, 1)["rows"]
+    assert rows["serial, warm: the driver's part"]["p50"] == pytest.approx(0.035)
+
+
+def test_the_write_of_each_command_is_timed():
+    with trigger_roundtrip._serial(None) as (trigger, answered):
+        sent, _ = trigger_roundtrip._times_ns(trigger, answered, no_pause, 3)
+    assert all(0 < write_ns < sent_ns for write_ns, sent_ns in zip(trigger.write_ns, sent, strict=True))
 
 
 def test_times_begin_with_the_call(clock):
@@ -112,9 +136,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     assert shown == trigger_roundtrip.as_text(result) + "\n"
     assert "zmq, cold: call → sent: p99 " in shown
     read = read_result(out)
-    assert list(read.rows) == [
-        f"zmq, {caches}: {row}" for caches in ("cold", "warm") for row in ("call → sent", ENDS["zmq"])
-    ]
+    assert list(read.rows) == [f"zmq, {caches}: {row}" for caches in ("cold", "warm") for row in ROWS["zmq"]]
     assert read.reference.setting == "centroid 64², 2 animals, batch 1"
     assert result["ratio"]["zmq, warm: call → sent"] == pytest.approx(
         read.rows["zmq, warm: call → sent"]["p50"] / read.reference.p50_ms

@@ -37,7 +37,9 @@ def test_the_slot_used_longest_ago_is_used_again():
     assert slots.ask(C, 7) == 1
     assert slots.find(B) is None  # From then on: the device may have overwritten it.
     slots.stored(7)
-    assert (slots.find(A), slots.find(C)) == (0, 1)
+    assert slots.ask(B, 8) == 0  # To be stored is a use too: C came after the last use of A.
+    slots.stored(8)
+    assert (slots.find(A), slots.find(B), slots.find(C)) == (None, 0, 1)
 
 
 def test_a_slot_whose_answer_is_missing_is_free_and_holds_nothing():
