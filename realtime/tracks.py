@@ -1,6 +1,7 @@
 """Tracks: the animals of one frame, each with its continuity over time."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +76,7 @@ class Tracks:
     suspect_ids: NDArray[np.int32]
     corrected_ids: NDArray[np.int32]
     prediction: Prediction | None = None
+
+
+ARRAYS: Final = tuple(name for name in Tracks.__slots__ if name != "prediction")
+"""The fields of `Tracks` that have a row for each track."""

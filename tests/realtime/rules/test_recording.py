@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from realtime.decision import Decision, Edge, State
 from realtime.rules import DecisionTable, RuleContext, RuleSpec, TrackTable, compile_rule
-from realtime.tracks import Tracks
+from realtime.tracks import ARRAYS, Tracks
 
 NEAR = "distance(a.head, b.thorax) < 3 mm and facing(a, b) < 90 deg"
 SPECS = {
@@ -136,7 +136,7 @@ def test_the_random_recordings_reach_every_state(name: str, context: RuleContext
 def test_a_recording_without_tracks(context: RuleContext) -> None:
     spec = RuleSpec(when=NEAR, any_pair=("a", "b"), when_unknown="hold")
     nobody = random_frames(0, 1)[0]
-    nobody = Tracks(*(array[:0] for array in astuple(nobody)))
+    nobody = Tracks(**{name: getattr(nobody, name)[:0] for name in ARRAYS})
     table = compile_rule("r", spec, context).evaluate_recording(TrackTable.stack([4, 5], [0, 1], [nobody, nobody]))
     assert table.states.tolist() == [State.UNKNOWN, State.UNKNOWN]
     assert table.track_ids.tolist() == [[0, 0], [0, 0]]

@@ -1,7 +1,6 @@
 """How a rule turns on and off over time: every row of the table in `realtime.rules.kernel`, as timelines."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from realtime.decision import Decision, Edge, State
 from realtime.rules import Rule, RuleContext, RuleSpec, compile_rule
 from realtime.rules.kernel import machine_code
-from realtime.tracks import Tracks
+from realtime.tracks import ARRAYS, Tracks
 
 MakeTracks = Callable[..., Tracks]
 
@@ -401,8 +400,8 @@ def test_warm_up_compiles_and_changes_no_state(context: RuleContext, make_tracks
 
 def test_read_only_tracks_are_taken_without_compiling_again(context: RuleContext, make_tracks: MakeTracks) -> None:
     tracks = inputs(make_tracks, "T")
-    for array in astuple(tracks):
-        array.setflags(write=False)
+    for name in ARRAYS:
+        getattr(tracks, name).setflags(write=False)
     assert near(context).evaluate(tracks, 0, 0).state is ON
     assert len(machine_code().signatures) == 1  # type: ignore[attr-defined]
 

@@ -9,7 +9,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from models.poses import Poses
 from realtime.tracking import GreedyTracker, TrackerOptions
-from realtime.tracks import Tracks
+from realtime.tracks import ARRAYS
 
 N_NODES = 13
 FRAME_NS = 16_666_667
@@ -87,7 +87,7 @@ def test_an_answer_that_takes_turns_lasts_for_so_many() -> None:
     for k, pose in enumerate(frames(40, 0)):
         given.append((turns.update(pose, k * FRAME_NS), own.update(pose, k * FRAME_NS)))
         for one, other in given[-3:]:
-            for name in Tracks.__slots__:
+            for name in ARRAYS:
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert np.shares_memory(given[3][0].xy, given[0][0].xy)
     assert not np.shares_memory(given[2][0].xy, given[0][0].xy)

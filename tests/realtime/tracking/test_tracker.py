@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from models.poses import Poses
 from realtime.tracking import GreedyTracker, TrackerOptions
-from realtime.tracks import Tracks
+from realtime.tracks import ARRAYS, Tracks
 
 # A body of 100 px from the origin to the right, so that its centre is (50, 0).
 BODY = np.array([(0, 0), (25, 10), (25, -10), (75, 10), (75, -10), (100, 0)], dtype=np.float32)
@@ -404,7 +404,7 @@ def shuffled(seen: Poses, seed: int) -> Poses:
 
 
 def assert_same(a: Tracks, b: Tracks) -> None:
-    for field in Tracks.__slots__:
+    for field in ARRAYS:
         assert getattr(a, field).tobytes() == getattr(b, field).tobytes(), field
 
 
