@@ -49,6 +49,11 @@ class PoseModel(ABC):
         """True if `predict` makes use of `expected_xy`."""
         return False
 
+    @property
+    def faults(self) -> int:
+        """How often it gave something that no healthy network gives, so far; 0 where that can't happen."""
+        return 0
+
     @abstractmethod
     def warm_up(self, height: int, width: int, channels: int) -> None:
         """Check the camera's image shape (px, channels 1 or 3), then run until the timing has settled.

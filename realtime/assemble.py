@@ -9,7 +9,7 @@ from models.base import PoseModel
 from models.errors import ModelDiffersError
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rules
-from realtime.stimulus import Stimulator
+from realtime.stimulus import Orders, Stimulator
 from realtime.tracking import GreedyTracker
 from triggers.base import Trigger
 
@@ -150,6 +150,9 @@ def rule_context(rig: Rig, model: PoseModel) -> RuleContext:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error
 
 
-def make_stimulator(rig: Rig, outputs: Mapping[str, Trigger]) -> Stimulator:
+def make_stimulator(
+    rig: Rig, outputs: Mapping[str, Trigger], *, armed: bool, orders: Orders | None = None
+) -> Stimulator:
     """Join the rig's stimuli, limits and deadline with open triggers."""
-    return Stimulator(rig.stimuli, outputs, rig.limits, round(rig.loop.deadline_ms * 1e6))
+    deadline_ns = round(rig.loop.deadline_ms * 1e6)
+    return Stimulator(rig.stimuli, outputs, rig.limits, deadline_ns, armed=armed, orders=orders)

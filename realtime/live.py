@@ -42,7 +42,9 @@ from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
 from realtime.rig import Rig, RigError, load_rig
 from realtime.scheduling import ask_for_short_slices
-from realtime.sinks import RecorderSink, StatusSink
+from realtime.sinks import ModelWatch, RecorderSink, StatusSink
+from realtime.stimulus import Stimulator
+from realtime.supervision.link import SupervisorError, SupervisorLink
 from realtime.timing import HostClock
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
@@ -60,7 +62,8 @@ class Request:
     Attributes:
         rig: The rig file.
         out: The session folder to make.
-        dry_run: Replace every trigger by one that only remembers.
+        dry_run: Replace every trigger by one that only remembers, and arm it.
+        armed: Arm at the start, whatever the rig says.
         seconds: End after this long, or None.
         status_fd: Write end of the pipe for the answer, or None.
     """
@@ -68,6 +71,7 @@ class Request:
     rig: str
     out: str
     dry_run: bool = False
+    armed: bool = False
     seconds: float | None = None
     status_fd: int | None = None
 
@@ -77,7 +81,7 @@ class LiveEnd:
     """How a live session ended, for whoever started it.
 
     Attributes:
-        fault: Why the stimulator was disarmed before the end, or the empty string.
+        fault: What went wrong so that it was disarmed and was not armed again, or the empty string.
     """
 
     folder: Path
@@ -114,11 +118,15 @@ def run_live(
         around: Takes the session's sinks and returns those to use: a benchmark puts its own between them.
 
     Raises:
-        RigError, FolderError, CameraError, ModelError, TriggerError, RecordingError: It could not be started.
+        RigError, FolderError, CameraError, ModelError, TriggerError, RecordingError, SupervisorError: It could not be
+            started.
     """
     rig = load_rig(Path(request.rig))
     out = Path(request.out)
+    armed = rig.safety.armed_at_start or request.armed or request.dry_run
     with ExitStack() as opened:
+        link = SupervisorLink(rig.safety, {} if request.dry_run else rig.triggers, out, request.status_fd)
+        opened.callback(link.close, off=True)
         camera = make_camera(rig)
         opened.callback(camera.close)
         info = camera.open()
@@ -131,29 +139,36 @@ def run_live(
         session_folder.create_folder(out)
         opened.callback(session_folder.remove_if_empty, out)
         outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
+        link.open()
         description = _describe(rig, info, model, parity, output_infos)
+        description["armed_at_start"] = armed
+        description["orders"] = link.addresses
         session_folder.write_description(out, description)
         shutil.copyfile(rig.path, out / session_folder.RIG)
         recorder = Recorder(out, rig.recording, camera.ring.handle())
         opened.callback(recorder.close)
         recorder.open()
+        stimulator = make_stimulator(rig, outputs, armed=armed, orders=link)
+        watch = ModelWatch(model, rig.safety.bad_frames, stimulator.obey)
         parts = Parts(
             camera=camera,
             model=model,
             tracker=tracker,
             rules=rules,
-            stimulator=make_stimulator(rig, outputs),
+            stimulator=stimulator,
             clock=HostClock(),
-            sinks=around(_sinks(request, rig, recorder, camera, stop)),
+            sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watch)),
             camera_lost_s=rig.loop.camera_lost_s,
         )
         # Only now: threads that a model starts inherit what the thread that starts them has.
         ask_for_short_slices()
         end = session.run(parts, stop)
         drops = {str(reason): count for reason, count in camera.drops.items()}
-        fault = parts.stimulator.fault
+        fault = stimulator.fault
         if end.error is not None:
             recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
+        for order in stimulator.unreported:
+            recorder.append(NoteRecord(order.host_ns, "order", f"{order.kind}: {order.by}"))
         if fault:
             recorder.append(NoteRecord(time.monotonic_ns(), "fault", fault))
         recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
@@ -168,10 +183,18 @@ def run_live(
         return LiveEnd(out, end, report, drops, fault)
 
 
-def _sinks(request: Request, rig: Rig, recorder: Recorder, camera: Acquisition, stop: StopRequest) -> tuple[Sink, ...]:
-    sinks: list[Sink] = [RecorderSink(recorder, stop, stop_on_failure=rig.loop.when_recording_fails == "stop")]
+def _sinks(
+    request: Request,
+    rig: Rig,
+    recorder: Recorder,
+    camera: Acquisition,
+    stop: StopRequest,
+    stimulator: Stimulator,
+    watch: ModelWatch,
+) -> tuple[Sink, ...]:
+    sinks: list[Sink] = [RecorderSink(recorder, stop, stop_on_failure=rig.loop.when_recording_fails == "stop"), watch]
     if request.status_fd is not None:
-        sinks.append(StatusSink(request.status_fd, camera))
+        sinks.append(StatusSink(request.status_fd, camera, stimulator))
     if request.seconds is not None:
         sinks.append(_Deadline(stop, request.seconds))
     return tuple(sinks)
@@ -241,7 +264,7 @@ def main() -> int:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 2)
         except RecordingError as error:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 4)
-        except (CameraError, TriggerError, OSError) as error:
+        except (CameraError, TriggerError, SupervisorError, OSError) as error:
             return _answer(request, {"error": {"kind": type(error).__name__, "text": str(error)}}, 3)
     failure = end.end.error
     answer = {

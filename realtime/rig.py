@@ -19,7 +19,7 @@ from realtime.recording.records import IntentRecord
 from realtime.recording.stimuli import recorded_stimulus
 from realtime.rules import RoleSpec, RuleSpec, ZoneSpec
 from realtime.rules.errors import suggestion
-from realtime.stimulus import LimitSpec, StimulusSpec, YokeSpec, impossible_stimuli
+from realtime.stimulus import LimitSpec, SafetyOptions, StimulusSpec, YokeSpec, impossible_stimuli
 from realtime.tracking import EnrolmentOptions, TrackerOptions
 from triggers.base import Trigger
 from triggers.pulse import Pulse
@@ -100,6 +100,7 @@ class _RigFile(_Section):
     triggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     stimuli: dict[str, StimulusSpec] = Field(default_factory=dict)
     limits: dict[str, dict[str, LimitSpec]] = Field(default_factory=dict)
+    safety: SafetyOptions = SafetyOptions()
     recording: RecordingOptions = RecordingOptions()
 
 
@@ -134,6 +135,7 @@ class Rig:
     triggers: Mapping[str, Choice]
     stimuli: Mapping[str, StimulusSpec]
     limits: Mapping[tuple[str, int], LimitSpec]
+    safety: SafetyOptions
     recording: RecordingOptions
     settings: Mapping[str, Any] = field(repr=False)
 
@@ -201,6 +203,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
         triggers=outputs,
         stimuli=sections.stimuli,
         limits=_limits(sections),
+        safety=sections.safety,
         recording=sections.recording,
         settings=_settings(sections, camera, model, outputs),
     )

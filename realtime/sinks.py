@@ -1,26 +1,30 @@
-"""Sinks: where a processed frame goes; the recorder, and a status line for whoever watches."""
+"""Sinks: where a processed frame goes; the recorder, a watch on the model, a status line for whoever looks."""
 
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from camera_drivers.base import Camera
+from models.base import PoseModel
 from realtime.decision import Decision, State
 from realtime.loop import ProcessedFrame, StopRequest
 from realtime.recording import Recorder
 from realtime.recording.records import (
     FrameRecord,
     IntentRecord,
+    OrderRecord,
     ReceiptRecord,
     TriggerEventRecord,
     pack_decision,
     pack_poses,
     pack_tracks,
 )
+from realtime.stimulus import Order, Stimulator
 
 STATUS_PERIOD_NS = 250_000_000
 
@@ -53,6 +57,7 @@ def frame_record(processed: ProcessedFrame) -> FrameRecord:
             )
             for trigger, event in action.events
         ),
+        orders=tuple(msgspec.convert(order, OrderRecord, from_attributes=True) for order in action.orders),
     )
 
 
@@ -71,18 +76,53 @@ class RecorderSink:
             self._stop.request(f"recording failed: {self._recorder.failed}")
 
 
+class ModelWatch:
+    """Disarms when the model gave what no healthy network gives in so many frames in a row.
+
+    In those frames no rule can fire, since what is not a number counts as not seen. But a network that has gone wrong
+    may come back in any state, and a person should look first.
+
+    Args:
+        model: Counts its own faults.
+        n_frames: So many.
+        disarm: Called with the order.
+    """
+
+    def __init__(self, model: PoseModel, n_frames: int, disarm: Callable[[Order], None]) -> None:
+        self._model = model
+        self._n_frames = n_frames
+        self._disarm = disarm
+        self._n_bad = 0
+        self._n_faults = model.faults
+
+    def append(self, processed: ProcessedFrame) -> None:
+        """Look whether the model counted faults in this frame."""
+        n_faults = self._model.faults
+        if n_faults == self._n_faults:
+            self._n_bad = 0
+            return
+        self._n_faults = n_faults
+        self._n_bad += 1
+        if self._n_bad == self._n_frames:
+            reason = f"model: {self._n_bad} frames in a row with poses that no healthy network gives"
+            self._disarm(Order("disarm", reason, processed.decided_ns, is_fault=True))
+            self._n_bad = 0
+
+
 class StatusSink:
     """Writes a line of JSON four times a second to a pipe; a reader that does not keep up misses lines.
 
     Args:
         file_descriptor: Write end of a pipe; made non-blocking.
         camera: Asked for its lost frames when a line is due.
+        stimulator: Asked whether it is armed.
     """
 
-    def __init__(self, file_descriptor: int, camera: Camera) -> None:
+    def __init__(self, file_descriptor: int, camera: Camera, stimulator: Stimulator) -> None:
         os.set_blocking(file_descriptor, False)
         self._fd = file_descriptor
         self._camera = camera
+        self._stimulator = stimulator
         self._due_ns = 0
         self._latency_ns: list[int] = []
         self._outcomes: dict[str, int] = {}
@@ -115,6 +155,7 @@ class StatusSink:
             "rules": {decision.rule: _state(decision) for decision in processed.decisions},
             "stimuli": self._outcomes,
             "drops": dict(self._camera.drops),
+            "armed": self._stimulator.armed,
         }
 
     def _write(self, line: dict[str, Any]) -> None:

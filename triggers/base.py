@@ -110,6 +110,11 @@ class Trigger(ABC):
         Failures come back as events of kind `fault`; this never raises.
         """
 
+    @property
+    def failure(self) -> str:
+        """Why it can't be used any more until it is opened again; the empty string as far as it knows of nothing."""
+        return ""
+
     @abstractmethod
     def stop(self, channel: int) -> None:
         """Switch one channel off now. Raises as `fire` does."""

@@ -90,6 +90,11 @@ class PortTrigger(Trigger):
         self._events.clear()
         return events
 
+    @property
+    def failure(self) -> str:
+        """Why it can't be used any more until it is opened again; the empty string as far as it knows of nothing."""
+        return self._failure or ""
+
     def close(self) -> None:
         """Switch every output off, wait a moment for the answer, release the port."""
         if self._port is None:

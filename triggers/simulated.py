@@ -104,6 +104,11 @@ class SimulatedTrigger(Trigger):
         """Read what the device reported, send the heartbeat if one is due, and return at once."""
         return () if self._serial is None else self._serial.poll()
 
+    @property
+    def failure(self) -> str:
+        """Why the device can't be used any more; the empty string as far as is known."""
+        return "" if self._serial is None else self._serial.failure
+
     def stop(self, channel: int) -> None:
         """Switch one channel off now."""
         self._opened().stop(channel)

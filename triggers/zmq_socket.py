@@ -1,4 +1,4 @@
-"""ZeroMQ sockets as both ends of driver `zmq` need them: bounded, loopback by default, CURVE beyond it."""
+"""ZeroMQ sockets as driver `zmq`, its receivers and orders need them: bounded, loopback by default, CURVE beyond it."""
 
 import ipaddress
 import weakref
@@ -15,6 +15,7 @@ from triggers.errors import TriggerNotOpenError
 
 HIGH_WATER_MARK = 32  # Room for a burst; a receiver that stands still is noticed soon and what it missed expires.
 BUFFER_BYTES = 4096
+MAX_MESSAGE_BYTES = 8192  # Longer than any message of ours; whoever sends a longer one is cut off.
 CLOSE_WAIT_MS = 30
 
 
@@ -39,7 +40,7 @@ class PeerSocket:
     """An open socket for one peer.
 
     Args:
-        kind: `zmq.PUSH`, `zmq.PUB`, `zmq.PULL` or `zmq.SUB`.
+        kind: `zmq.PUSH`, `zmq.PUB`, `zmq.PULL`, `zmq.SUB` or `zmq.REP`.
         endpoint: Where and how to connect.
 
     Attributes:
@@ -75,6 +76,7 @@ class PeerSocket:
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.SNDBUF, BUFFER_BYTES)
         socket.setsockopt(zmq.RCVBUF, BUFFER_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.IPV6, 1)
         if has_keys:
             self._use_keys(endpoint)

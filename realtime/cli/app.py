@@ -5,16 +5,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-
-from camera_drivers.errors import CameraError, CameraNotOpenError
-from models.engines.options import Device, EngineName, Precision, Provider
-from models.errors import ModelError, ModelFailedError
-from models.spec import listed_faults
-from realtime import folder as session_folder
-from realtime.rig import RigError
-from triggers.errors import TriggerError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,13 +19,6 @@ console = Console()
 errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-Engine = Annotated[EngineName, typer.Option("--engine", help="What runs the model.")]
-OnDevice = Annotated[Device, typer.Option("--device", help="Where it runs.")]
-WithProvider = Annotated[Provider, typer.Option("--provider", help="ONNX Runtime's, on cuda.")]
-InPrecision = Annotated[Precision, typer.Option("--precision", help="fp16 needs cuda, bf16 openvino.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the model on the CPU; by default one for every core.")
-]
 
 
 def complain(text: str) -> None:
@@ -49,6 +33,16 @@ def clear_errors(*, camera_is_a_file: bool = False) -> Iterator[None]:
     Args:
         camera_is_a_file: A camera that cannot be opened is a file that the user named wrongly.
     """
+    # Here and not above: heavy, and an emergency stop does without it.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from camera_drivers.errors import CameraError, CameraNotOpenError  # noqa: PLC0415
+    from models.errors import ModelError, ModelFailedError  # noqa: PLC0415
+    from models.spec import listed_faults  # noqa: PLC0415
+    from realtime.folder import FolderError  # noqa: PLC0415
+    from realtime.rig import RigError  # noqa: PLC0415
+    from triggers.errors import TriggerError  # noqa: PLC0415
+
     try:
         yield
     except ValidationError as error:
@@ -60,7 +54,7 @@ def clear_errors(*, camera_is_a_file: bool = False) -> Iterator[None]:
     except CameraNotOpenError as error:
         complain(str(error))
         raise typer.Exit(2 if camera_is_a_file else 3) from error
-    except (RigError, ModelError, session_folder.FolderError, ImportError, ValueError) as error:
+    except (RigError, ModelError, FolderError, ImportError, ValueError) as error:
         complain(str(error))
         raise typer.Exit(2) from error
     except (CameraError, TriggerError, OSError) as error:

@@ -27,7 +27,7 @@ def calibrate(
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Find a checkerboard, write px a mm, and draw what was found beside it; a rig names the file in [calibration].
+    r"""Find a checkerboard, write px a mm, and draw what was found beside it; a rig names the file in \[calibration].
 
     Rules use px_per_mm alone; distortion and homography are written for other programs.
     """

@@ -32,10 +32,10 @@ def enrol(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say who is who in a session whose model does not tell: draws one frame, takes names, writes `[identities]`.
+    r"""Say who is who in a session whose model does not tell: draws one frame, takes names, writes `\[identities]`.
 
     Without --name it asks, track by track. The section that it prints belongs into a rig file; with
-    `[roles] male = { identity = "male" }` rules can then speak of the male, and
+    `\[roles] male = { identity = "male" }` rules can then speak of the male, and
     `poseloop replay SESSION --rig RIG` shows what they would have done.
     """
     from realtime.enrol import append_to_rig, as_dict, choose_frame, make_marks, section, write_page  # noqa: PLC0415

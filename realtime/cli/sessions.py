@@ -16,6 +16,7 @@ from rich.table import Table
 
 from realtime import folder as session_folder
 from realtime.cli.app import Json, app, clear_errors, complain, console
+from realtime.cli.keys import Keys
 from realtime.rig import load_rig
 
 DEMO_RIG = Path(__file__).resolve().parents[2] / "rigs" / "demo.toml"
@@ -35,23 +36,37 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send no stimulus: every trigger only remembers what it was asked.")
     ] = False,
+    arm: Annotated[
+        bool, typer.Option("--arm", help="Let stimuli out from the first frame on; otherwise once you arm.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a rig until its camera ends, Ctrl-C, or --seconds; leaves a session folder with a report."""
+    """Run a rig until its camera ends, Ctrl-C, or --seconds; leaves a session folder with a report.
+
+    Unless the rig says safety.armed_at_start, nothing goes out until you arm: with the key a here, or with `poseloop
+    arm` elsewhere. The space bar, or `poseloop disarm`, switches everything off at once; Ctrl-C ends the session.
+    """
     with clear_errors():
         load_rig(rig)
         folder = out or session_folder.default_folder(rig.stem)
-        answer, code = _run_live(rig, folder, seconds=seconds, dry_run=dry_run, quiet=as_json)
+        answer, code = _run_live(rig, folder, seconds=seconds, dry_run=dry_run, arm=arm, quiet=as_json)
         _show_end(answer, code, as_json=as_json)
     raise typer.Exit(code)
 
 
 def _run_live(
-    rig: Path, folder: Path, *, seconds: float | None, dry_run: bool, quiet: bool
+    rig: Path, folder: Path, *, seconds: float | None, dry_run: bool = False, arm: bool = False, quiet: bool
 ) -> tuple[dict[str, Any], int]:
     """Run the loop in its own process and show its status; return its last answer and its exit code."""
     read_fd, write_fd = os.pipe()
-    request = {"rig": str(rig), "out": str(folder), "dry_run": dry_run, "seconds": seconds, "status_fd": write_fd}
+    request = {
+        "rig": str(rig),
+        "out": str(folder),
+        "dry_run": dry_run,
+        "armed": arm,
+        "seconds": seconds,
+        "status_fd": write_fd,
+    }
     # Ctrl-C reaches the whole foreground group: the loop's process answers it, this one waits for the answer.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -61,17 +76,24 @@ def _run_live(
             os.close(write_fd)
             _hand_over(child, request)
             forward = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
-            with os.fdopen(read_fd) as lines:
+            with os.fdopen(read_fd) as lines, Keys(folder, quiet=quiet):
                 answer = _follow(lines, quiet=quiet)
             code = child.wait()
             signal.signal(signal.SIGTERM, forward)
     finally:
         signal.signal(signal.SIGINT, before)
     if code < 0:
-        name = signal.Signals(-code).name
-        answer = {"error": {"kind": "Killed", "text": f"the loop's process was killed by {name}; {folder} is readable"}}
+        answer = {"error": {"kind": "Killed", "text": _how_it_died(-code, folder, answer.get("supervisor"))}}
         code = 128 - code
     return answer, code
+
+
+def _how_it_died(number: int, folder: Path, supervisor: dict[str, Any] | None) -> str:
+    died = f"the loop's process was killed by {signal.Signals(number).name}; {folder} is readable"
+    if supervisor is None:
+        return died
+    outputs = ", ".join(f"{name} {what}" for name, what in supervisor["outputs"].items()) or "there are none"
+    return f"{died}; {supervisor['reason']}; outputs: {outputs}"
 
 
 def _hand_over(child: subprocess.Popen[str], request: dict[str, Any]) -> None:
@@ -90,7 +112,7 @@ def _follow(lines: Iterator[str], *, quiet: bool) -> dict[str, Any]:
             if "status" in message:
                 shown.update(_status_line(message["status"]))
             else:
-                answer = message
+                answer = {**answer, **message} if "supervisor" in message else message
     return answer
 
 
@@ -99,8 +121,9 @@ def _status_line(status: dict[str, Any]) -> str:
     rules = " ".join(f"{name} {state}" for name, state in status["rules"].items())
     stimuli = ", ".join(f"{count} {outcome}" for outcome, count in status["stimuli"].items()) or "no stimulus yet"
     drops = sum(status["drops"].values())
+    arming = "ARMED (space: off)" if status["armed"] else "disarmed (a: arm)"
     return (
-        f"frame {status['frame_id']}{rate} · latency p50 {status['latency_p50_ms']:.1f} max "
+        f"{arming} · frame {status['frame_id']}{rate} · latency p50 {status['latency_p50_ms']:.1f} max "
         f"{status['latency_max_ms']:.1f} ms · {status['n_animals']} animals · {rules} · {stimuli} · {drops} not taken"
     )
 
@@ -140,7 +163,7 @@ def demo(
     with clear_errors():
         folder = out or session_folder.default_folder("demo")
         with Listener(load_rig(DEMO_RIG)) as listener:
-            answer, code = _run_live(DEMO_RIG, folder, seconds=seconds, dry_run=False, quiet=as_json)
+            answer, code = _run_live(DEMO_RIG, folder, seconds=seconds, quiet=as_json)
         _show_end(answer, code, as_json=as_json)
         if code == 0 and not as_json:
             console.print(f"a ZMQ subscriber in another process received {listener.n_received} commands")

@@ -16,19 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from models.errors import ModelFailedError
 from models.spec import listed_faults
-from realtime.cli.app import (
-    Engine,
-    InPrecision,
-    Json,
-    OnDevice,
-    Threads,
-    WithProvider,
-    app,
-    clear_errors,
-    complain,
-    console,
-    errors,
-)
+from realtime.cli.app import Json, app, clear_errors, complain, console, errors
+from realtime.cli.engine_options import Engine, InPrecision, OnDevice, Threads, WithProvider
 from realtime.tracking import TrackerOptions
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ def tune_engine(
     frames: Annotated[int, typer.Option(min=10, help="Frames to time with each engine.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Time every installed engine, precision and number of threads on a model, and print the rig's [model] section.
+    r"""Time every installed engine, precision and number of threads on a model, and print the rig's \[model] section.
 
     What is fastest here may not be elsewhere: run it on the rig's own computer, with nothing else running. Ways that do
     not find what the model's reference says are shown and never chosen. Exits with 1 if none does.

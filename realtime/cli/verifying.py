@@ -16,19 +16,8 @@ from rich.table import Table
 from camera_drivers.decoding import VideoReader
 from models.errors import ModelError
 from models.spec import ModelSpec
-from realtime.cli.app import (
-    Engine,
-    InPrecision,
-    Json,
-    OnDevice,
-    Threads,
-    WithProvider,
-    app,
-    clear_errors,
-    complain,
-    console,
-    errors,
-)
+from realtime.cli.app import Json, app, clear_errors, complain, console, errors
+from realtime.cli.engine_options import Engine, InPrecision, OnDevice, Threads, WithProvider
 
 if TYPE_CHECKING:
     from models.export.reference import Reference

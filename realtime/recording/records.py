@@ -156,6 +156,24 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
     detail: str
 
 
+class OrderRecord(msgspec.Struct, frozen=True, gc=False):
+    """An order to arm or to disarm, and what came of it.
+
+    Attributes:
+        kind: `arm` or `disarm`.
+        by: Who gave it, or what; for a person.
+        host_ns: Host monotonic clock, ns, when it was given.
+        is_fault: Something was wrong; False for what a person wished.
+        refused: Why it was not obeyed; the empty string if it was.
+    """
+
+    kind: Literal["arm", "disarm"]
+    by: str
+    host_ns: int
+    is_fault: bool
+    refused: str
+
+
 class FrameRecord(msgspec.Struct, frozen=True, gc=False, tag="frame"):
     """One frame's whole journey through the loop.
 
@@ -173,6 +191,7 @@ class FrameRecord(msgspec.Struct, frozen=True, gc=False, tag="frame"):
         intents: What the stimulator meant to do.
         receipts: What was sent.
         trigger_events: What the devices reported since the frame before.
+        orders: What was ordered since the frame before.
     """
 
     index: int
@@ -188,6 +207,7 @@ class FrameRecord(msgspec.Struct, frozen=True, gc=False, tag="frame"):
     intents: tuple[IntentRecord, ...] = ()
     receipts: tuple[ReceiptRecord, ...] = ()
     trigger_events: tuple[TriggerEventRecord, ...] = ()
+    orders: tuple[OrderRecord, ...] = ()
 
 
 class NoteRecord(msgspec.Struct, frozen=True, gc=False, tag="note"):

@@ -19,7 +19,7 @@ from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_poses
 from realtime.replay.compare import Comparer, Comparison
 from realtime.rig import Rig, parse_rig
-from realtime.stimulus import Action, Intent, Receipt, replayed_triggers
+from realtime.stimulus import Action, Intent, Order, Receipt, ReplayedOrders, replayed_triggers
 from realtime.timing import ReplayClock
 from triggers.base import TriggerEvent
 
@@ -130,7 +130,13 @@ def _parts(
         model=model,
         tracker=make_tracker(rig, model),
         rules=make_rules(rig, model),
-        stimulator=make_stimulator(rig, replayed_triggers(rig.triggers, actions)),
+        stimulator=make_stimulator(
+            rig,
+            replayed_triggers(rig.triggers, actions),
+            # Before there was arming, every session was armed; and "what would it have done?" means: armed.
+            armed=perfect_devices or description.get("armed_at_start", True),
+            orders=ReplayedOrders(action.orders for action in actions),
+        ),
         clock=ReplayClock(record.decided_ns for record in records),
         sinks=(),
         camera_lost_s=rig.loop.camera_lost_s,
@@ -154,4 +160,5 @@ def _action(record: FrameRecord) -> Action:
             (event.trigger, TriggerEvent(event.kind, event.command_id, event.host_ns, event.device_us, event.detail))
             for event in record.trigger_events
         ),
+        orders=tuple(Order(**msgspec.structs.asdict(order)) for order in record.orders),
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from realtime.stimulus.arming import Order
 from realtime.stimulus.controls import Arm
 from triggers.base import TriggerEvent
 
@@ -76,8 +77,10 @@ class Action:
         intents: One for each stimulus that was asked for, stopped or cancelled, in the order in which it was done.
         receipts: One for each command that was sent.
         events: (trigger, event) that were polled since the frame before.
+        orders: Orders that were obeyed or refused since the frame before.
     """
 
     intents: tuple[Intent, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     events: tuple[tuple[str, TriggerEvent], ...] = ()
+    orders: tuple[Order, ...] = ()

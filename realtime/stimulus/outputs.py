@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from realtime.stimulus.action import STOP_ID, Intent, Outcome, Receipt
+from realtime.stimulus.arming import ARM_WITHIN_NS, Order
 from realtime.stimulus.controls import Arm
 from realtime.stimulus.interlock import Interlock, LimitSpec
 from realtime.stimulus.spec import StimulusSpec
@@ -13,6 +14,7 @@ from triggers.errors import TriggerError
 from triggers.pulse import Pulse
 
 _CLOSED = "closed"
+_NOT_YET = "not armed yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Request:
 class Outputs:
     """Sends what is asked for, within deadline, limits and priority, and nothing once it is disarmed.
 
-    It never re-arms: after a fault a person has to look. A sham goes through the same checks, sends nothing, and
+    It never arms by itself: after a fault a person has to look. A sham goes through the same checks, sends nothing, and
     neither counts for the limits of the real ones nor keeps another stimulus from its channel. Shams have an account of
     their own with the same limits, so that one that is repeated ends where a real one would.
 
@@ -87,29 +89,47 @@ class Outputs:
         limits: By trigger and channel; a channel without limits has the default ones.
         deadline_ns: A frame that has been available for longer, or that came longer after something was due, does not
             fire any more.
+        armed: Whether stimuli go out before anybody orders it.
     """
 
     def __init__(
-        self, triggers: Mapping[str, Trigger], limits: Mapping[tuple[str, int], LimitSpec], deadline_ns: int
+        self,
+        triggers: Mapping[str, Trigger],
+        limits: Mapping[tuple[str, int], LimitSpec],
+        deadline_ns: int,
+        armed: bool,
     ) -> None:
         self._triggers = dict(triggers)
         self._interlock = Interlock(limits)
         self._sham_interlock = Interlock(limits)
         self._deadline_ns = deadline_ns
         self._next_id = 1
-        self._disarm_reason = ""
+        self._disarm_reason = "" if armed else _NOT_YET
+        self._fault = ""
         self._last_on: dict[tuple[str, int], Request] = {}  # whose pulse was the last on a channel
         self._shams: dict[str, tuple[Request, int]] = {}  # stimulus → its last sham, and when that would end, ns
 
     @property
-    def armed(self) -> bool:
-        """True as long as stimuli are sent."""
-        return not self._disarm_reason
+    def disarmed(self) -> str:
+        """Why nothing is sent; the empty string while armed."""
+        return self._disarm_reason
 
     @property
     def fault(self) -> str:
-        """Why it was disarmed before it was closed; the empty string if it was not."""
-        return "" if self._disarm_reason == _CLOSED else self._disarm_reason
+        """What went wrong so that it was disarmed and has not been armed since; the empty string if nothing did."""
+        return self._fault
+
+    def arm(self, order: Order, now_ns: int) -> str:
+        """Let stimuli out from now on; return why not, or the empty string."""
+        if self._disarm_reason == _CLOSED:
+            return "the outputs are closed"
+        if now_ns - order.host_ns > ARM_WITHIN_NS:
+            return f"no frame came within {ARM_WITHIN_NS / 1e6:g} ms of the order"
+        broken = [trigger.failure for trigger in self._triggers.values() if trigger.failure]
+        if broken:
+            return f"{'; '.join(broken)}; end the session, put it right and start again"
+        self._disarm_reason = self._fault = ""
+        return ""
 
     def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
         """Return what the triggers reported, (trigger, event); a fault disarms."""
@@ -147,10 +167,13 @@ class Outputs:
             return ()
         return (*self._stop_real(stimulus, moment), *self._stop_sham(stimulus, moment))
 
-    def disarm(self, reason: str) -> None:
-        """Switch every output off; nothing is sent any more. The first reason is kept."""
+    def disarm(self, reason: str, *, is_fault: bool = True) -> None:
+        """Switch every output off; nothing is sent until it is armed again. The first reason is kept, and a fault."""
         # Before the outputs, so that nothing fires again even if switching them off should fail.
-        self._disarm_reason = self._disarm_reason or reason
+        if reason == _CLOSED or self._disarm_reason in {"", _NOT_YET}:
+            self._disarm_reason = reason
+        if is_fault:
+            self._fault = self._fault or reason
         self.all_off()
 
     def all_off(self) -> None:
@@ -164,7 +187,7 @@ class Outputs:
         with ExitStack() as stack:
             for trigger in reversed(self._triggers.values()):
                 stack.callback(trigger.close)
-            self.disarm(_CLOSED)
+            self.disarm(_CLOSED, is_fault=False)
 
     def _refusal(self, request: Request, moment: Moment, overdue_ns: int) -> tuple[Outcome | None, str]:
         """Return why nothing may be sent; one trigger at its limit is enough, so that they never act apart."""

@@ -1,11 +1,13 @@
 """The stimulator: when which stimulus is asked for, by the rules, by the clock or by a timetable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus.action import Action, Intent, Receipt
+from realtime.stimulus.arming import NoOrders, Order, Orders
 from realtime.stimulus.controls import Arms
 from realtime.stimulus.interlock import Interlock, LimitSpec
 from realtime.stimulus.outputs import Moment, Outputs, Request, Stimulus
@@ -76,6 +78,8 @@ class Stimulator:
         limits: By trigger and channel; a channel without limits has the default ones.
         deadline_ns: A frame that has been available for longer, or that came longer after something was due, does not
             fire any more.
+        armed: Whether stimuli go out before anybody orders it.
+        orders: Where orders to arm and disarm come from; None for nowhere.
 
     Raises:
         ValueError: A stimulus exceeds its limits all by itself; the message lists every one.
@@ -87,6 +91,9 @@ class Stimulator:
         triggers: Mapping[str, Trigger],
         limits: Mapping[tuple[str, int], LimitSpec],
         deadline_ns: int,
+        *,
+        armed: bool,
+        orders: Orders | None = None,
     ) -> None:
         impossible = impossible_stimuli(stimuli, limits)
         if impossible:
@@ -99,7 +106,10 @@ class Stimulator:
                 self._timed.append((asked, table))
             elif spec.rule is not None:
                 self._by_rule.setdefault(spec.rule, []).append(asked)
-        self._outputs = Outputs(triggers, limits, deadline_ns)
+        self._outputs = Outputs(triggers, limits, deadline_ns, armed)
+        self._orders: Orders = NoOrders() if orders is None else orders
+        self._to_arm: tuple[Order, ...] = ()
+        self._obeyed: tuple[Order, ...] = ()
         self._waiting: list[_Waiting] = []
         self._entries: dict[str, _Entry] = {}
         self._events: tuple[tuple[str, TriggerEvent], ...] = ()
@@ -109,19 +119,54 @@ class Stimulator:
     @property
     def armed(self) -> bool:
         """True as long as stimuli are sent."""
-        return self._outputs.armed
+        return not self._outputs.disarmed
 
     @property
     def fault(self) -> str:
-        """Why it was disarmed before it was closed; the empty string if it was not."""
+        """What went wrong so that it was disarmed and has not been armed since; the empty string if nothing did."""
         return self._outputs.fault
 
+    @property
+    def unreported(self) -> tuple[Order, ...]:
+        """The orders that no frame followed, so that they stand in no `Action`."""
+        return self._obeyed
+
     def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
-        """Collect what the triggers reported and keep it for the next `act`; a fault disarms."""
+        """Collect what the triggers reported, and return it, and what was ordered; both are kept for the next `act`.
+
+        A fault and an order to disarm act at once.
+        """
         polled = self._outputs.poll()
         if polled:
             self._events += polled
+        for order in self._orders.take(self._outputs.disarmed):
+            self.obey(order)
         return polled
+
+    def obey(self, order: Order) -> None:
+        """Disarm at once, or arm with the next frame, unless something speaks against it by then.
+
+        What speaks against it is a fault or an order to disarm at any time between the two frames. So it does not
+        depend on which of them came first, and a replay, which has them frame by frame, decides the same.
+        """
+        if order.kind == "arm":
+            self._to_arm += (order,)
+            return
+        self._outputs.disarm(order.by, is_fault=order.is_fault)
+        self._note(order)
+
+    def _note(self, order: Order) -> None:
+        self._obeyed += (order,)
+        self._orders.answer(order, self._outputs.disarmed)
+
+    def _arm(self, now_ns: int) -> None:
+        """Arm if that was ordered."""
+        against = [event.detail for _, event in self._events if event.kind == "fault"]
+        against += [order.by for order in self._obeyed if order.kind == "disarm"]
+        for order in self._to_arm:
+            refused = order.refused or "; ".join(against) or self._outputs.arm(order, now_ns)
+            self._note(replace(order, refused=refused))
+        self._to_arm = ()
 
     def act(
         self,
@@ -146,8 +191,10 @@ class Stimulator:
             now_ns: Host monotonic clock, ns.
 
         Returns:
-            What was done, with the events that `poll` collected since the last call.
+            What was done, with the events and orders that `poll` collected since the last call.
         """
+        if self._to_arm:
+            self._arm(now_ns)
         if self._first_timestamp_ns is None:
             self._first_timestamp_ns = timestamp_ns
         moment = Moment(frame_id, available_ns, now_ns)
@@ -159,16 +206,13 @@ class Stimulator:
         if self._timed:
             steps += self._from_timetables(frame_id, timestamp_ns - self._first_timestamp_ns)
         self._last_now_ns = now_ns
-        if not (steps or self._events):
+        if not (steps or self._events or self._obeyed):
             return _NOTHING
         receipts: list[Receipt] = []
         intents = self._carry_out(steps, moment, receipts)
         events, self._events = self._events, ()
-        return Action(tuple(intents), tuple(receipts), events)
-
-    def disarm(self, reason: str) -> None:
-        """Switch every output off; nothing is sent any more. The first reason is kept."""
-        self._outputs.disarm(reason)
+        obeyed, self._obeyed = self._obeyed, ()
+        return Action(tuple(intents), tuple(receipts), events, obeyed)
 
     def all_off(self) -> None:
         """Switch every output of every trigger off, of each one even if another one raises."""
@@ -176,7 +220,10 @@ class Stimulator:
 
     def close(self) -> None:
         """Switch everything off for good and close every trigger, each one even if another one raises."""
-        self._outputs.close()
+        with ExitStack() as stack:
+            stack.callback(self._orders.close, off=True)
+            stack.callback(self._outputs.close)
+            self._orders.close(off=False)
 
     def _from_rules(self, decisions: tuple[Decision, ...], tracks: Tracks, moment: Moment) -> list[_Step]:
         steps: list[_Step] = []
@@ -217,7 +264,7 @@ class Stimulator:
         still: list[_Waiting] = []
         for waiting in self._waiting:
             stimulus = waiting.request.stimulus
-            if self._outputs.armed and moment.now_ns < waiting.due_ns:
+            if not self._outputs.disarmed and moment.now_ns < waiting.due_ns:
                 still.append(waiting)
             elif stimulus.spec.while_on:
                 self._entries[stimulus.name] = _Entry(waiting.request, moment.now_ns)

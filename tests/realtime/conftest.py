@@ -143,7 +143,7 @@ def make_bench():
             model=StillModel(events),
             tracker=GreedyTracker(TrackerOptions(), N_NODES),
             rules=(RisingRule(tuple(rising_at)),),
-            stimulator=Stimulator({"light": stimulus}, {"laser": trigger}, {}, deadline_ns),
+            stimulator=Stimulator({"light": stimulus}, {"laser": trigger}, {}, deadline_ns, armed=True),
             clock=clock,
             sinks=(sink,),
             camera_lost_s=camera_lost_s,

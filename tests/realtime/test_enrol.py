@@ -42,6 +42,8 @@ rule = "near"
 triggers = ["laser"]
 channel = 0
 duration_ms = 50
+[safety]
+armed_at_start = true
 [recording]
 video = "none"
 """

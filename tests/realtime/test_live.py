@@ -48,6 +48,8 @@ duration_ms = {duration_ms}
 [limits.laser.0]
 max_on_s = 60.0
 max_duty = 1.0
+[safety]
+armed_at_start = true
 [recording]
 video = "{video}"
 """
@@ -172,11 +174,16 @@ def test_killing_the_loop_switches_off_by_the_dead_man_and_what_was_written_is_r
     os.kill(loop_pid(process), signal.SIGKILL)
     answer, _ = finish(process)
     assert process.returncode == 128 + signal.SIGKILL
-    assert answer["error"]["text"] == f"the loop's process was killed by SIGKILL; {session} is readable"
+    assert answer["error"]["text"] == (
+        f"the loop's process was killed by SIGKILL; {session} is readable; the loop's process died; "
+        "outputs: laser gone with the loop"
+    )
     wait_for(lambda: is_off_again(tmp_path))
     frames = frames_of(session)
     assert [frame.index for frame in frames] == list(range(len(frames)))
-    assert json.loads((session / "session.json").read_text())["ended"] is None
+    assert json.loads((session / "session.json").read_text())["ended"] == (
+        "the supervisor ended it: the loop's process died"
+    )
 
 
 def test_killing_the_command_line_ends_the_session_in_order(tmp_path):

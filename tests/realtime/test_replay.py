@@ -66,6 +66,8 @@ rule = "facing"
 triggers = ["laser"]
 channel = 1
 duration_ms = 50
+[safety]
+armed_at_start = true
 [recording]
 video = "{video}"
 """

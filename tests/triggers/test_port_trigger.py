@@ -129,10 +129,12 @@ def test_a_greeting_that_fails_releases_the_port(peer, clock, error, raised):
 def test_a_failure_is_one_fault_and_for_good(peer, letters, until):
     until.true(lambda: letters.poll() == () and letters.said == b"h")
     n_attended = letters.n_attended
+    assert letters.failure == ""
     peer.send(b"!")
     letters._port.wait(20.0)
     (event,) = letters.poll()
     assert (event.kind, event.command_id, event.detail) == ("fault", None, f"letters {peer.port}: broken")
+    assert letters.failure == event.detail
     peer.send(b"!")
     letters._port.wait(20.0)
     assert letters.poll() == ()

@@ -96,6 +96,7 @@ def test_the_device_dies_in_the_middle_of_a_train(edge_log, until):
     os.kill(trigger.pid, signal.SIGKILL)
     event = until.event(trigger, "fault")
     assert "the port is gone" in event.detail
+    assert trigger.failure == event.detail
     assert trigger.poll() == ()
     with pytest.raises(TriggerFailedError, match="the port is gone"):
         trigger.fire(Pulse(0, 1_000), 2, _in(10))

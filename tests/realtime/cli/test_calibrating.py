@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from realtime.calibration import load_calibration
-from realtime.cli import app
+from realtime.cli.commands import app
 
 SQUARE_PX = 40
 

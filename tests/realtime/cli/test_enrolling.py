@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from realtime.cli import app
+from realtime.cli.commands import app
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 

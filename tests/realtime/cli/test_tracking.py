@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from camera_drivers.sim import SimOptions, SimScene
 from models.errors import ModelFailedError
 from models.exported import ExportedModel
-from realtime.cli import app
+from realtime.cli.commands import app
 from realtime.cli.tracking import _told
 from realtime.offline import Progress, outputs
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 import models.tuning
 from models.tuning import Candidate
-from realtime.cli import app
+from realtime.cli.commands import app
 
 WAYS = [Candidate("exported", {"threads": 1}), Candidate("exported", {"engine": "tensorrt", "device": "cuda"})]
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.errors import ModelFailedError
-from realtime.cli import app
+from realtime.cli.commands import app
 
 SIZE = 96
 

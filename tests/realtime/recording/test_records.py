@@ -18,6 +18,7 @@ from realtime.recording.records import (
     FrameRecord,
     IntentRecord,
     NoteRecord,
+    OrderRecord,
     PosesRecord,
     ReceiptRecord,
     Record,
@@ -127,6 +128,7 @@ FIELDS = {
     float: st.floats(allow_nan=False),
     int | None: st.none() | INT64,
     float | None: st.none() | st.floats(allow_nan=False),
+    Literal["arm", "disarm"]: st.sampled_from(["arm", "disarm"]),
     Literal["ack", "refused", "fault"]: st.sampled_from(["ack", "refused", "fault"]),
     State: st.sampled_from(State),
     Edge: st.sampled_from(Edge),
@@ -139,7 +141,7 @@ FIELDS = {
 }
 for part in (PosesRecord, TracksRecord):
     FIELDS[part] = records_of(part)
-for part in (DecisionRecord, IntentRecord, ReceiptRecord, TriggerEventRecord):
+for part in (DecisionRecord, IntentRecord, ReceiptRecord, TriggerEventRecord, OrderRecord):
     FIELDS[tuple[part, ...]] = st.lists(records_of(part), max_size=2).map(tuple)
 
 

@@ -129,6 +129,7 @@ class Session:
                 for channel, limit in channels.items()
             },
             round(rig["loop"]["deadline_ms"] * MS),
+            armed=True,
         )
         context = RuleContext(
             NODE_NAMES,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from realtime.decision import Decision, Edge, State
-from realtime.stimulus import Action, LimitSpec, Stimulator, StimulusSpec
+from realtime.stimulus import Action, LimitSpec, Order, Stimulator, StimulusSpec
 from realtime.tracks import Tracks
 from triggers.base import FireReceipt
 from triggers.pulse import Pulse
@@ -53,7 +53,7 @@ class Lab:
         self.laser.open()
         common = {"triggers": ["laser"], "channel": 0, "duration_ms": 200.0}
         specs = {name: StimulusSpec.model_validate(common | spec) for name, spec in stimuli.items()}
-        self.stimulator = Stimulator(specs, {"laser": self.laser}, FREE | (limits or {}), DEADLINE_MS * MS)
+        self.stimulator = Stimulator(specs, {"laser": self.laser}, FREE | (limits or {}), DEADLINE_MS * MS, armed=True)
         self._was_on: set[str] = set()
         self.frame_id = -1
         self.actions: list[Action] = []
@@ -163,7 +163,7 @@ def test_what_waits_is_cancelled_when_the_rule_falls(more: dict[str, bool]) -> N
 def test_what_waits_is_recorded_as_soon_as_it_is_disarmed() -> None:
     lab = Lab(light={"rule": "near", "delay_ms": 500.0}, glow={"rule": "near", "delay_ms": 700.0, "while_on": True})
     lab.frames(1, "near")
-    lab.stimulator.disarm("a person said so")
+    lab.stimulator.obey(Order("disarm", "a person said so", 0))
     lab.frames(2, "near")
     assert lab.told() == [(11, "light", "disarmed"), (11, "glow", "disarmed")]
     assert {intent.detail for intent in lab.intents()} == {"a person said so"}
@@ -263,7 +263,7 @@ def test_a_rule_that_is_on_no_more_repeats_nothing_though_it_told_no_edge() -> N
 def test_nothing_is_repeated_once_disarmed() -> None:
     lab = Lab(light={"rule": "near", "while_on": True, "duration_ms": 50.0})
     lab.frames(2, "near")
-    lab.stimulator.disarm("a test")
+    lab.stimulator.obey(Order("disarm", "a test", 0))
     lab.frames(20, "near")
     assert lab.told() == [(1, "light", "sent"), (31, "light", "disarmed")]
 
@@ -388,7 +388,7 @@ def test_a_sham_passes_the_same_checks() -> None:
     lab = Lab(Untouched, limits={("laser", 0): LimitSpec(max_on_s=0.25)}, light={"rule": "near", "sham": True})
     lab.frame("near", age_ms=21)
     lab.frame()
-    lab.stimulator.disarm("a test")
+    lab.stimulator.obey(Order("disarm", "a test", 0))
     lab.frame("near")
     assert [(intent.outcome, intent.arm) for intent in lab.intents()] == [("late", "sham"), ("disarmed", "sham")]
 

@@ -119,7 +119,7 @@ FRAMES = st.lists(
 
 
 def run(triggers: dict[str, Trigger], frames: list[tuple[Edge, Edge, int, int]]) -> list[Action]:
-    stimulator = Stimulator(STIMULI, triggers, LIMITS, 20 * MS)
+    stimulator = Stimulator(STIMULI, triggers, LIMITS, 20 * MS, armed=True)
     actions = []
     now_ns = 0
     for frame_id, (near, far, gap_ms, age_ms) in enumerate(frames):

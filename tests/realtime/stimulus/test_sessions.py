@@ -39,6 +39,8 @@ log_path = "device.jsonl"
 max_on_ms = 60000
 [limits.laser]
 {limits}
+[safety]
+armed_at_start = true
 [recording]
 video = "none"
 """

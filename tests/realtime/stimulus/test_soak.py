@@ -217,7 +217,7 @@ def session(world: World, chance: random.Random) -> tuple[Record, int]:
     trigger.open()
     world.faulty = True
     limits = {("laser", k): LIMITS.model_copy(update={"max_on_s": longest_s}) for k, longest_s in MAX_ON_S.items()}
-    stimulator = Stimulator(STIMULI, {"laser": trigger}, limits, round(DEADLINE_MS * MS))
+    stimulator = Stimulator(STIMULI, {"laser": trigger}, limits, round(DEADLINE_MS * MS), armed=True)
     record = Record()
     last = dict.fromkeys(("near", "far"), State.OFF)
     first_ns, n_after = world.now_ns, 0

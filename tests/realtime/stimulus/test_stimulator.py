@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from realtime.decision import Decision, Edge, State
-from realtime.stimulus import Action, Intent, LimitSpec, Receipt, Stimulator, StimulusSpec, impossible_stimuli
+from realtime.stimulus import Action, Intent, LimitSpec, Order, Receipt, Stimulator, StimulusSpec, impossible_stimuli
 from realtime.tracks import Tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerTimeoutError
@@ -86,7 +86,7 @@ def build(
     limits: dict[tuple[str, int], LimitSpec] | None = None,
     **stimuli: StimulusSpec,
 ) -> Stimulator:
-    return Stimulator(stimuli, {trigger.name: trigger for trigger in triggers}, limits or {}, DEADLINE_NS)
+    return Stimulator(stimuli, {trigger.name: trigger for trigger in triggers}, limits or {}, DEADLINE_NS, armed=True)
 
 
 def decision(edge: Edge, rule: str = "near", frame_id: int = 5) -> Decision:
@@ -281,8 +281,8 @@ def test_release_after_disarming_has_nothing_to_stop() -> None:
     laser = FakeTrigger()
     stimulator = build([laser], light=spec(stop_on_release=True))
     act(stimulator, Edge.RISING)
-    stimulator.disarm("a test")
-    assert act(stimulator, Edge.FALLING, at_ms=50) == Action()
+    stimulator.obey(Order("disarm", "a test", 0))
+    assert act(stimulator, Edge.FALLING, at_ms=50).intents == ()
     assert laser.did() == ["fire", "all_off"]
 
 
@@ -313,7 +313,7 @@ def test_all_off_reaches_every_trigger() -> None:
         stimulator.all_off()
     assert speaker.did() == ["all_off"]
     with pytest.raises(RuntimeError, match="breaks its promise"):
-        stimulator.disarm("a test")
+        stimulator.obey(Order("disarm", "a test", 0, is_fault=True))
     assert stimulator.fault == "a test"
 
 

@@ -191,9 +191,8 @@ class Run:
 
 def run(stimuli: dict[str, StimulusSpec], frames: list[Frame], limit: LimitSpec) -> Run:
     wire = Wire()
-    stimulator = Stimulator(
-        stimuli, {"wire": wire}, {("wire", channel): limit for channel in CHANNELS}, DEADLINE_MS * MS
-    )
+    limits = {("wire", channel): limit for channel in CHANNELS}
+    stimulator = Stimulator(stimuli, {"wire": wire}, limits, DEADLINE_MS * MS, armed=True)
     done = Run(wire, [], [], None)
     was = {"near": State.OFF, "far": State.OFF}
     available_ms = 0

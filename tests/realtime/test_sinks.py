@@ -1,0 +1,64 @@
+"""Sinks beside the recorder's: the watch on the model, in the loop with a real stimulator."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from models.poses import Poses
+from realtime.loop import run_loop
+from realtime.sinks import ModelWatch
+
+N_BAD = 3
+
+
+@dataclass
+class FailingModel:
+    """Finds two animals; in the frames `bad_at` what no healthy network gives, and counts that as a real one does."""
+
+    bad_at: tuple = ()
+    faults: int = 0
+    uses_expected_xy = False
+    seen: list = field(default_factory=list)
+
+    def predict(self, image, frame_id, expected_xy=None):
+        bad = frame_id in self.bad_at
+        self.faults += 26 * bad
+        xy = np.array([[[0, 0], [10, 0], [20, 0]], [[100, 0], [110, 0], [120, 0]]], np.float32)
+        return Poses(np.full_like(xy, np.nan) if bad else xy, np.ones((2, 3), np.float32), np.ones(2, np.float32))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def run(make_bench):
+    """Run the loop over `n_frames` with a rule that rises in each; return what became of each stimulus."""
+
+    def run_with(bad_at, n_frames=12):
+        bench = make_bench(n_frames=n_frames, rising_at=range(n_frames))
+        model = FailingModel(bad_at)
+        watch = ModelWatch(model, N_BAD, bench.parts.stimulator.obey)
+        run_loop(replace(bench.parts, model=model, sinks=(*bench.parts.sinks, watch)), bench.stop)
+        return bench, [frame.action.intents[0].outcome for frame in bench.sink.frames]
+
+    return run_with
+
+
+def test_so_many_bad_frames_in_a_row_disarm(run):
+    bench, outcomes = run(bad_at=(4, 5, 6))
+    assert outcomes[7:] == ["disarmed"] * 5
+    assert "disarmed" not in outcomes[:7]
+    reason = "model: 3 frames in a row with poses that no healthy network gives"
+    assert bench.parts.stimulator.fault == reason
+    assert [(order.kind, order.by, order.is_fault) for order in bench.sink.frames[7].action.orders] == [
+        ("disarm", reason, True)
+    ]
+    assert bench.events == ["all off"], "at once, not with the next stimulus"
+
+
+@pytest.mark.parametrize("bad_at", [(), (4, 5), (1, 2, 4, 5, 7, 8, 10, 11)], ids=["none", "few", "never in a row"])
+def test_fewer_do_not(run, bad_at):
+    bench, outcomes = run(bad_at)
+    assert "disarmed" not in outcomes
+    assert bench.parts.stimulator.armed
