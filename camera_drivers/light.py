@@ -4,6 +4,7 @@ import json
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -39,7 +40,8 @@ class LightLog:
         self._path = path
         self._channel = channel
         self._delay_ns = delay_ns
-        self._offset = path.stat().st_size if path.exists() else 0
+        self._file: BinaryIO | None = None
+        self._n_before = path.stat().st_size if path.exists() else 0
         self._rest = b""
         self._lit: deque[_Lit] = deque()
 
@@ -60,16 +62,22 @@ class LightLog:
             lit_ns += max(0, until_ns - max(lit.start_ns, start_ns)) * lit.strength
         return lit_ns / (end_ns - start_ns)
 
+    def close(self) -> None:
+        """Leave the log. May be called twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _read(self) -> None:
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
+            if self._file is None:
+                self._file = self._path.open("rb", buffering=0)
+                self._file.seek(self._n_before)
+            data = self._file.read()
         except FileNotFoundError:
             return
         except OSError as error:
             raise CameraFailedError(f"sim: {self._path}: cannot read the light's log: {error.strerror}") from error
-        self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line)

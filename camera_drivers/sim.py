@@ -35,6 +35,7 @@ _BLOCK_FRAMES = 1024
 _INVISIBLE_FRAMES = 10
 _NOISE_MARGIN_PX = 61
 _DEVICE_QUEUE_FRAMES = 4
+_AWAKE_S = 0.0003  # before a frame with a light: a sleeper wakes up late, and that would count as the light's delay
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -283,7 +284,10 @@ class SimCamera(Camera):
 
     def close(self) -> None:
         """Forget the film."""
-        self._scene = self._light = None
+        self._scene = None
+        if self._light is not None:
+            self._light.close()
+            self._light = None
 
     def _draw(self, scene: SimScene, frame_id: int) -> None:
         if frame_id != self._drawn_id:
@@ -305,9 +309,14 @@ class SimCamera(Camera):
             self._lost += 1
             self._skip_dropped(scene)
         wait_s = (self._due_ns(scene) - now_ns) / 1e9
-        if wait_s > 0.0:
-            time.sleep(min(wait_s, max(timeout_s, 0.0)))
-        return wait_s <= timeout_s
+        awake_s = 0.0 if self._light is None else _AWAKE_S
+        if wait_s > awake_s:
+            time.sleep(min(wait_s - awake_s, max(timeout_s, 0.0)))
+        if wait_s > timeout_s:
+            return False
+        while awake_s and time.monotonic_ns() < now_ns + wait_s * 1e9:
+            pass
+        return True
 
     def _due_ns(self, scene: SimScene) -> int:
         """A late frame holds back those behind it, as on a real bus; frames keep their order."""
