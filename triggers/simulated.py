@@ -43,7 +43,7 @@ class SimulatedOptions(BaseModel):
         max_duty: Largest share of any ten seconds that a channel may be on, 0–1.
         heartbeat_ms: A sign of life is sent this often, ms.
         ack_timeout_ms: An answer later than this is a fault, ms; generous, since the device shares the computer.
-        log_path: Every command that arrived and every edge of an output, one JSON object a line.
+        log_path: Every command that arrived and every edge of an output, one JSON object a line; its folder is made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -181,6 +181,8 @@ class _Log:
     """Commands and edges as JSON lines, each written at once, with the device's and the host's clock."""
 
     def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._file = None if path is None else path.open("ab", buffering=0)
 
     def edge(self, edge: Edge) -> None:

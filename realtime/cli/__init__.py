@@ -1,6 +1,5 @@
 """The command line: `poseloop`; a file for each group of commands."""
 
-<<<<<<< HEAD
 import importlib
 import sys
 
@@ -9,38 +8,6 @@ from realtime.cli.app import app
 __all__ = ["main"]
 
 _URGENT = ("arm", "disarm")
-=======
-from realtime.cli import (
-    calibrating,
-    enrolling,
-    evaluating,
-    explaining,
-    importing,
-    looptesting,
-    sessions,
-    tracking,
-    training,
-    tuning,
-    verifying,
-)
-from realtime.cli.app import app
-
-__all__ = [
-    "app",
-    "calibrating",
-    "enrolling",
-    "evaluating",
-    "explaining",
-    "importing",
-    "looptesting",
-    "main",
-    "sessions",
-    "tracking",
-    "training",
-    "tuning",
-    "verifying",
-]
->>>>>>> 600fbfc (wip looptest)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """`poseloop looptest`: how long is it really from a command to light?"""
 
 import json
+import select
 import signal
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ from realtime.cli.sessions import RigFile
 from realtime.rig import load_rig
 
 if TYPE_CHECKING:
+    from realtime.loop import StopRequest
     from realtime.looptest import EchoResult, LightResult
 
 RESULT, PICTURE = "looptest.json", "looptest.svg"
+_LOOK_S = 0.1  # a signal is answered so soon while a person is asked
 
 
 @app.command()
@@ -29,7 +32,7 @@ def looptest(
     intensity: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of full power; by default the stimuli's.")
     ] = None,
-    pulses: Annotated[int, typer.Option(min=10, max=10_000, help="Pulses that count.")] = 100,
+    pulses: Annotated[int, typer.Option(min=10, max=10_000, help="Pulses that count.")] = 200,
     pulse_ms: Annotated[
         float | None, typer.Option(min=0.1, max=10_000.0, help="Length of each; by default three frame intervals.")
     ] = None,
@@ -41,6 +44,9 @@ def looptest(
         float,
         typer.Option(min=0.0, help="From the end of an exposure to the frame in the program, if known; taken off."),
     ] = 0.0,
+    session: Annotated[
+        Path | None, typer.Option(metavar="SESSION", help="Add the loop of this session: frame → light.")
+    ] = None,
     echo: Annotated[bool, typer.Option("--echo", help="Time the device's acknowledgement; uses no camera.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the irregular intervals.")] = 0,
     out: Annotated[
@@ -52,19 +58,22 @@ def looptest(
     """Blink an output of RIG, find the blinks in its camera, and say how long it is from a command to light.
 
     It switches real hardware: it says what it will fire and asks first, keeps the rig's limits, and leaves everything
-    off.
+    off. Included is what lies between the command's last byte and the light, and the camera's read-out and transfer of
+    a frame, which nothing can tell from it (--transfer-ms takes them off). Not included are the model and the loop:
+    --session adds those of a session. Pulses come at all phases of the frames, so that the delay is known far better
+    than to a frame interval; what is left is printed as a 95 % interval.
     """
     from realtime.loop import StopRequest  # noqa: PLC0415 - heavy, and only wanted here
-    from realtime.looptest import Request, StoppedError, run_looptest  # noqa: PLC0415
+    from realtime.looptest import NoLightError, Request, StoppedError, run_looptest  # noqa: PLC0415
     from realtime.session import stop_on_signals  # noqa: PLC0415
 
     stop = StopRequest()
     request = Request(
-        trigger, channel, intensity, pulse_ms, pulses, longest_ms, region, transfer_ms, echo=echo, seed=seed
+        trigger, channel, intensity, pulse_ms, pulses, longest_ms, region, transfer_ms, session, echo=echo, seed=seed
     )
 
     def confirm(what: str) -> bool:
-        return _confirmed(what, yes=yes)
+        return _confirmed(what, stop, yes=yes)
 
     with clear_errors():
         loaded = load_rig(rig)
@@ -76,6 +85,9 @@ def looptest(
         except StoppedError as error:
             complain(f"looptest: {error}")
             raise typer.Exit(_exit_code(str(error))) from error
+        except NoLightError as error:
+            complain(str(error))
+            raise typer.Exit(1) from error
         if out is not None:
             _write(result, out)
     if as_json:
@@ -84,13 +96,18 @@ def looptest(
         _show(result, out)
 
 
-def _confirmed(what: str, *, yes: bool) -> bool:
+def _confirmed(what: str, stop: "StopRequest", *, yes: bool) -> bool:
+    """Say what will be fired; without --yes, wait for a y on the terminal, or for a signal."""
     _tell(f"looptest will fire {what}.")
     if yes:
         return True
     if not sys.stdin.isatty():
         raise ValueError("looptest: expected --yes, since there is no terminal to ask on whether this may be fired")
-    return typer.confirm("Fire?", default=False, err=True)
+    errors.print("Fire? [y/N]: ", end="", markup=False, highlight=False)
+    while not stop.reason:
+        if select.select([sys.stdin], [], [], _LOOK_S)[0]:
+            return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return False
 
 
 def _tell(text: str) -> None:
@@ -110,14 +127,18 @@ def _write(result: "LightResult | EchoResult", out: Path) -> None:
 
 def _show(result: "LightResult | EchoResult", out: Path | None) -> None:
     from realtime.looptest import LightResult  # noqa: PLC0415
+    from realtime.looptest.result import interval_text  # noqa: PLC0415
 
     names = ("p50", "p95", "p99", "max")
     table = Table("ms", *names)
     if isinstance(result, LightResult):
         light, seen = result.light_ms(), result.seen_ms()
         table.add_row("command → light", *(f"{light[name][0]:.2f}" for name in names))
-        table.add_row("  95 % interval", *(f"{light[name][1]:.2f}–{light[name][2]:.2f}" for name in names))
-        table.add_row("command → frame that shows it", *(f"{seen[name]:.2f}" for name in names))
+        table.add_row("  95 % interval", *(interval_text(*light[name][1:]) for name in names))
+        table.add_row("command → a frame that shows it", *(f"{seen[name]:.2f}" for name in names))
+        with_loop = result.frame_to_light_ms()
+        if with_loop:
+            table.add_row("frame → light", *(f"{with_loop[name]:.2f}" if name in with_loop else "" for name in names))
     else:
         echo = result.echo_ms()
         table.add_row("command → acknowledgement", *(f"{echo[name]:.2f}" for name in names))

@@ -29,8 +29,8 @@ both occur once, so that the sum is what counts: the time from the end of a fram
 loop's own latency (frame available → command written).
 
 **Uncertainty.** A 95 % interval of a quantile holds all values with which the pulses are not much less likely: those
-at which the largest likelihood falls by no more than exp(−1.92), whatever the exposure (A. B. Owen, Biometrika 75, 1988). A
-percentile that few pulses exceed has no upper end: of 100 pulses, one in three series has none above its p99.
+at which the largest likelihood falls by no more than exp(−1.92), whatever the exposure (A. B. Owen, Biometrika 75,
+1988). A percentile that few pulses exceed has no upper end: of 100 pulses, one in three series has none above its p99.
 """
 
 import math
@@ -43,7 +43,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
 from realtime.looptest.blinks import Blinks, NoLightError
-from realtime.looptest.distribution import edges_of, fit, intervals, least_likely, log_likelihood, quantile
+from realtime.looptest.distribution import FALL_95, edges_of, fit, intervals, log_likelihood, quantile
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -56,7 +56,6 @@ _N_EXPOSURES = 20
 _LEAST_EXPOSURE = 0.01  # of a frame interval
 _N_COARSE_ITERATIONS = 100
 _N_BISECTIONS = 6
-_FALL_95 = 1.9207  # half of the 95th percentile of χ² with one degree of freedom
 _FALL_3_SD = 4.5  # what the logarithm of a normal density falls by over 3 standard deviations
 
 
@@ -99,8 +98,8 @@ def estimate_delays(blinks: Blinks, period_ns: float, time_sd_ns: float = 0.0) -
     """
     if np.all(blinks.unclear):
         raise NoLightError(
-            f"looptest: expected blinks with no lost frame beside them, got none in {blinks.n_commands} pulses; there is "
-            f"no delay to estimate"
+            f"looptest: expected blinks with no lost frame beside them, got none in {blinks.n_commands} pulses; there "
+            f"is no delay to estimate; does the camera lose every other frame?"
         )
     noise = math.hypot(blinks.noise_sd, _MODEL_SD)
     low = float(blinks.offsets_ns[:, 0].min()) - 0.5 * period_ns
@@ -120,7 +119,7 @@ def estimate_delays(blinks: Blinks, period_ns: float, time_sd_ns: float = 0.0) -
     step_ns = min(period_ns / _STEPS_A_FRAME, _MAX_STEP_NS)
     grid, table = likelihoods(exposures[0], step_ns)
     weights = fit(table)
-    least = least_likely(table, weights)
+    least = log_likelihood(table, weights) - FALL_95
     values = np.array([quantile(grid, weights, share) for share in QUANTILES])
     ends = np.array([intervals(*likelihoods(exposure, step_ns), QUANTILES, least) for exposure in exposures])
     lower, upper = np.minimum(values, ends[..., 0].min(axis=0)), np.maximum(values, ends[..., 1].max(axis=0))
@@ -128,11 +127,12 @@ def estimate_delays(blinks: Blinks, period_ns: float, time_sd_ns: float = 0.0) -
     posterior /= posterior.sum(axis=1, keepdims=True)
     posterior[blinks.unclear] = np.nan
     means = posterior @ grid
+    largest, bounds = float(np.nanmax(means)), _largest(grid, table[~blinks.unclear])
     return Delays(
         grid_ns=grid,
         weights=weights,
         quantiles_ns=np.stack([values, lower, upper], axis=1),
-        largest_ns=(float(np.nanmax(means)), *_largest(grid, table[~blinks.unclear])),
+        largest_ns=(largest, min(largest, bounds[0]), max(largest, bounds[1])),
         pulses_ns=means,
         spread_ns=np.sqrt(np.maximum(posterior @ grid**2 - means**2, 0.0)),
         exposure_ns=exposures[0] * period_ns,
@@ -150,7 +150,7 @@ def _likely_exposures(misfit: Callable[[float], float]) -> list[float]:
     around = float(table[max(place - 1, 0)]), float(table[min(place + 1, table.size - 1)])
     found = minimize_scalar(misfit, bounds=around, method="bounded", options={"xatol": 1e-3})
     best = float(found.x if found.fun <= misfit(float(table[place])) else table[place])
-    most = misfit(best) + _FALL_95
+    most = misfit(best) + FALL_95
     exposures = [best]
     for limit in (_LEAST_EXPOSURE, 1.0):
         inside, outside = best, limit

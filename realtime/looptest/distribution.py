@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 N_ITERATIONS = 400
 _N_HELD_ITERATIONS = 40
 _LEAST_WEIGHT = 1e-60  # weights near the smallest float take a hundred times as long to multiply
-_FALL_95 = 1.9207  # half of the 95th percentile of χ² with one degree of freedom
+FALL_95 = 1.9207  # half of the 95th percentile of χ² with one degree of freedom
 
 
 def fit(
@@ -48,11 +48,6 @@ def log_likelihood(table: NDArray[np.float64], weights: NDArray[np.float64]) -> 
     return float(np.sum(np.log(table @ weights)))
 
 
-def least_likely(table: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Return the log-likelihood that a 95 % interval reaches, from the largest one's weights."""
-    return log_likelihood(table, weights) - _FALL_95
-
-
 def edges_of(grid: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the ends of the steps that the points of a grid stand for, `(n_grid + 1,)`."""
     step = float(grid[1] - grid[0])
@@ -78,7 +73,7 @@ def intervals(
         grid: Values, evenly spaced, `(n_grid,)`.
         table: Likelihoods, above 0, `(n_observations, n_grid)`.
         shares: Of the quantiles, 0–1, neither included.
-        least: See `least_likely`.
+        least: For 95 % intervals `FALL_95` less than the largest log-likelihood.
     """
     edges, last = edges_of(grid), grid.size - 1
     weights = fit(table)

@@ -1,6 +1,6 @@
 """Fires the planned pulses and keeps what the camera saw; the output is off when it ends, whatever ends it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,11 @@ from camera_drivers.frame import Frame
 from realtime.loop import StopRequest
 from realtime.looptest.plan import Plan
 from realtime.looptest.region import Look
-from realtime.stimulus import Interlock
-from triggers.base import Trigger
+from realtime.stimulus import Interlock, LimitSpec
+from triggers.base import FireReceipt, Trigger
 from triggers.errors import TriggerFailedError
+
+Limits = Mapping[tuple[str, int], LimitSpec]  # by trigger and channel
 
 # Short enough for heartbeats and signals.
 _GRAB_S = 0.005
@@ -180,15 +182,8 @@ class Firing:
         return np.array(commands, dtype=np.int64)
 
     def _command(self) -> int:
-        plan, now_ns = self._plan, self._now_ns()
         self._n_fired += 1
-        receipt = self._trigger.fire(plan.pulse, self._n_fired, now_ns + _EXPIRES_NS)
-        self._interlock.commit(plan.output.trigger, plan.pulse, now_ns)
-        if not receipt.delivered:
-            raise TriggerFailedError(
-                f"looptest: {plan.output.trigger}: nobody takes the commands; is the receiver running?"
-            )
-        return receipt.sent_ns
+        return send(self._trigger, self._plan, self._n_fired, self._interlock, self._now_ns()).sent_ns
 
     def _watch_until(self, time_ns: int, look: Callable[[NDArray[np.uint8]], Look]) -> None:
         while self._now_ns() < time_ns:
@@ -196,6 +191,21 @@ class Firing:
             frame = self._watcher.step(time_ns)
             if frame is not None:
                 self.seen.append(frame, look(frame.image))
+
+
+def send(trigger: Trigger, plan: Plan, command_id: int, interlock: Interlock, now_ns: int) -> FireReceipt:
+    """Fire a plan's pulse and account for it.
+
+    Raises:
+        TriggerError: The trigger failed, or had no one to send it to.
+    """
+    receipt = trigger.fire(plan.pulse, command_id, now_ns + _EXPIRES_NS)
+    interlock.commit(plan.output.trigger, plan.pulse, now_ns)
+    if not receipt.delivered:
+        raise TriggerFailedError(
+            f"looptest: {plan.output.trigger}: nobody takes the commands; is the receiver running?"
+        )
+    return receipt
 
 
 def check(trigger: Trigger) -> tuple[tuple[int | None, int], ...]:

@@ -1,27 +1,22 @@
-"""One test: find the light, blink, estimate; or time the device's answers."""
+"""The test with a camera: find the light, blink, estimate."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from realtime.loop import StopRequest
-from realtime.looptest.blinks import NoLightError, Watched, find_blinks
+from realtime.looptest.blinks import Watched, find_blinks
 from realtime.looptest.delays import estimate_delays
 from realtime.looptest.exposures import exposure_ends
-from realtime.looptest.firing import Firing, Seen, StoppedError, Watcher, check
+from realtime.looptest.firing import Firing, Limits, Seen, Watcher
 from realtime.looptest.plan import Plan
 from realtime.looptest.region import Finder, Region
-from realtime.looptest.result import EchoResult, LightResult
-from realtime.stimulus import Interlock, LimitSpec
+from realtime.looptest.result import LightResult
+from realtime.stimulus import Interlock
 from triggers.base import Trigger
-from triggers.errors import TriggerFailedError
-
-Limits = Mapping[tuple[str, int], LimitSpec]
 
 _N_DARK_FRAMES = 8
-_POLL_S = 0.0001
-_EXPIRES_NS = 100_000_000
 
 
 def measure_light(
@@ -32,6 +27,7 @@ def measure_light(
     region: Region | None,
     *,
     transfer_ns: int = 0,
+    loop_ns: NDArray[np.int64] | None = None,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> LightResult:
     """Blink and find the blinks. Every output of the trigger is off when this ends, whatever ends it.
@@ -43,6 +39,7 @@ def measure_light(
         limits: The rig's.
         region: Where the light is, or None to find it with the first `plan.n_locating` pulses.
         transfer_ns: See `LightResult`.
+        loop_ns: See `LightResult`.
         now_ns: Host monotonic clock, ns.
 
     Raises:
@@ -59,90 +56,38 @@ def measure_light(
         firing.seen = Seen()
         first_ns = plan.offsets_ns[plan.n_locating] - round(_N_DARK_FRAMES * plan.period_ns)
         offsets_ns = tuple(offset_ns - first_ns for offset_ns in plan.offsets_ns[plan.n_locating :])
-        commands_ns = firing.fire(offsets_ns, region.brightness)
+        commands_ns = firing.fire(offsets_ns, region.look)
     finally:
         trigger.all_off()
-    seen = firing.seen
+    return _result(firing.seen, plan, commands_ns, region, transfer_ns, loop_ns)
+
+
+def _result(
+    seen: Seen,
+    plan: Plan,
+    commands_ns: NDArray[np.int64],
+    region: Region,
+    transfer_ns: int,
+    loop_ns: NDArray[np.int64] | None,
+) -> LightResult:
     available_ns = np.array(seen.available_ns, dtype=np.int64)
     ends_ns, late_ns = exposure_ends(available_ns, seen.device_times())
-    brightness = np.array(seen.brightness)
+    brightness = np.array([look.brightness for look in seen.looks])
+    white = np.array([look.white for look in seen.looks])
     period_ns = seen.period_ns()
     blinks = find_blinks(Watched(commands_ns, ends_ns, available_ns, brightness, period_ns, plan.longest_ns))
     time_sd_ns = 0.0 if late_ns is not None else float(np.median(np.abs(np.diff(available_ns) - period_ns)))
-    delays = estimate_delays(blinks, period_ns, time_sd_ns)
-    n_frames = len(seen.frame_ids)
-    return LightResult(plan, commands_ns, region, blinks, delays, n_frames, seen.n_lost, late_ns, transfer_ns)
-
-
-def measure_echo(
-    trigger: Trigger,
-    plan: Plan,
-    limits: Limits,
-    stop: StopRequest,
-    *,
-    now_ns: Callable[[], int] = time.monotonic_ns,
-    wait: Callable[[float], None] = time.sleep,
-) -> EchoResult:
-    """Fire and wait for the device's acknowledgements, looking every 0.1 ms. Everything is off when this ends.
-
-    Args:
-        trigger: Open; it acknowledges.
-        plan: What to fire; an answer that takes longer than `plan.longest_ns` counts as missed.
-        limits: The rig's.
-        stop: Ends it.
-        now_ns: Host monotonic clock, ns.
-        wait: Waits for so many seconds.
-
-    Raises:
-        StoppedError: A stop was asked for.
-        NoLightError: No command was answered.
-        TriggerError: The trigger failed or refused a pulse.
-    """
-    interlock = Interlock(limits)
-    echoes: list[tuple[int, int]] = []
-    start_ns = looked_ns = now_ns()
-    behind_ns = 0
-    try:
-        for command_id, offset_ns in enumerate(plan.offsets_ns, start=1):
-            while now_ns() < start_ns + offset_ns + behind_ns:
-                _rest(trigger, stop, wait)
-            while interlock.allow(plan.output.trigger, plan.pulse, now_ns()):
-                behind_ns += round(plan.period_ns)
-                _rest(trigger, stop, wait)
-            fired_ns = now_ns()
-            receipt = trigger.fire(plan.pulse, command_id, fired_ns + _EXPIRES_NS)
-            interlock.commit(plan.output.trigger, plan.pulse, fired_ns)
-            if not receipt.delivered:
-                raise TriggerFailedError(f"looptest: {plan.output.trigger}: nobody takes the commands")
-            if receipt.acked_ns is not None:
-                echoes.append((receipt.acked_ns - receipt.sent_ns, 0))
-                continue
-            looked_ns = receipt.sent_ns
-            while looked_ns < receipt.sent_ns + plan.longest_ns:
-                acked = [host_ns for answered, host_ns in check(trigger) if answered == command_id]
-                if acked:
-                    echoes.append((acked[0] - receipt.sent_ns, acked[0] - looked_ns))
-                    break
-                looked_ns = now_ns()
-                _stop_if_asked(stop)
-                wait(_POLL_S)
-    finally:
-        trigger.all_off()
-    if not echoes:
-        raise NoLightError(
-            f"looptest: {plan.output.trigger} answered none of {len(plan.offsets_ns)} commands within "
-            f"{plan.longest_ns / 1e6:g} ms; does this device acknowledge?"
-        )
-    table = np.array(echoes, dtype=np.float64)
-    return EchoResult(plan, table[:, 0], table[:, 1])
-
-
-def _rest(trigger: Trigger, stop: StopRequest, wait: Callable[[float], None]) -> None:
-    check(trigger)
-    _stop_if_asked(stop)
-    wait(10 * _POLL_S)
-
-
-def _stop_if_asked(stop: StopRequest) -> None:
-    if stop.reason:
-        raise StoppedError(stop.reason)
+    lit = brightness > np.median(brightness) + 0.5 * blinks.contrast
+    return LightResult(
+        plan=plan,
+        commands_ns=commands_ns,
+        region=region,
+        blinks=blinks,
+        delays=estimate_delays(blinks, period_ns, time_sd_ns),
+        n_frames=len(seen.frame_ids),
+        n_lost=seen.n_lost,
+        white_share=float(white[lit].mean()) if lit.any() else 0.0,
+        late_ns=late_ns,
+        transfer_ns=transfer_ns,
+        loop_ns=loop_ns,
+    )

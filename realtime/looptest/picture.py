@@ -1,9 +1,11 @@
 """The distribution drawn: every pulse, how many took how long, and the percentiles; one SVG file."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.looptest.result import EchoResult, LightResult
+from realtime.looptest.result import EchoResult, LightResult, interval_text
 from realtime.report.drawing import (
     INK,
     MUTED,
@@ -39,8 +41,8 @@ def picture(result: LightResult | EchoResult) -> str:
     plan = result.plan
     parts.append(text(_LEFT, 36, title, "title", color=INK))
     under = (
-        f"{len(plan.offsets_ns) - plan.n_locating} pulses of {plan.pulse.duration_us / 1e3:g} ms on {plan.output.trigger} "
-        f"channel {plan.output.channel}"
+        f"{len(plan.offsets_ns) - plan.n_locating} pulses of {plan.pulse.duration_us / 1e3:g} ms on "
+        f"{plan.output.trigger} channel {plan.output.channel}"
     )
     parts.append(text(_LEFT, 60, under, "small"))
     return (
@@ -54,7 +56,7 @@ def _light(result: LightResult) -> list[str]:
     delays, blinks = result.delays, result.blinks
     light_ms = (delays.pulses_ns - result.transfer_ns) / 1e6
     seen_ms = blinks.seen_ns / 1e6
-    x, share, order = _axes(np.concatenate([light_ms, seen_ms]), blinks.n_commands)
+    x, share, order = _axes(np.concatenate([light_ms[~blinks.unclear], seen_ms]), blinks.n_commands)
     parts = _grid(x, share, order)
     grid_ms = (delays.grid_ns - result.transfer_ns) / 1e6
     parts.append(curve(x(grid_ms), share(np.cumsum(delays.weights)), _LIGHT, 2.6))
@@ -64,7 +66,7 @@ def _light(result: LightResult) -> list[str]:
         value, low, high = found[name]
         y = share.at(at)
         parts.append(line(x.at(low), y, x.at(high), y, _LIGHT, 5))
-        told = f"{name} {value:.2f} ms ({low:.2f}–{high:.2f})"
+        told = f"{name} {value:.2f} ms ({interval_text(low, high)})"
         parts.append(text(_RIGHT, _TOP + 30 + 22 * row, told, "small", anchor="end", color=_LIGHT))
     seen = result.seen_ms()
     for row, name in enumerate(("p50", "p95", "p99")):
@@ -76,8 +78,10 @@ def _light(result: LightResult) -> list[str]:
         blinks.pulses.tolist(), light_ms.tolist(), (delays.spread_ns / 1e6).tolist(), seen_ms.tolist(), strict=True
     ):
         y = order.at(pulse)
-        parts.append(line(x.at(light - 1.96 * spread), y, x.at(light + 1.96 * spread), y, _LIGHT, 1.2))
-        parts += [_dot(x.at(light), y, _LIGHT), _dot(x.at(frame), y, _SEEN)]
+        if not math.isnan(light):
+            parts.append(line(x.at(light - 1.96 * spread), y, x.at(light + 1.96 * spread), y, _LIGHT, 1.2))
+            parts.append(_dot(x.at(light), y, _LIGHT))
+        parts.append(_dot(x.at(frame), y, _SEEN))
     return parts
 
 
@@ -109,8 +113,7 @@ def _grid(x: Scale, share: Scale, order: Scale) -> list[str]:
         parts.append(line(_LEFT, share.at(tick), x.stop, share.at(tick)))
         if tick != 0.95:
             parts.append(text(_LEFT - 8, share.at(tick) + 5, f"{tick * 100:g} %", "tick", anchor="end"))
-    for y in (order.start, order.stop):
-        parts.append(line(_LEFT, y, x.stop, y))
+    parts += [line(_LEFT, y, x.stop, y) for y in (order.start, order.stop)]
     parts.append(text((_LEFT + x.stop) / 2, _BOTTOM + 44, "from the command's last byte, ms", "axis", anchor="middle"))
     parts.append(upright(24, (_TOP + _MIDDLE) / 2, "share of pulses"))
     parts.append(upright(24, (order.start + order.stop) / 2, "pulse"))

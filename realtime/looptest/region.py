@@ -16,7 +16,7 @@ _MAX_BLOCKS = 128  # along the longer side
 N_LOCATING = 12  # pulses that tell where the light is
 _N_DARK = 4
 _LEAST_RISE = 3.0  # gray levels
-_LEAST_RISE_SD = 6.0
+_LEAST_RISE_SD = 3.0  # of one rise; the fifth of twelve reaches half of it by chance twice in a million
 _N_FORGIVEN = 4
 
 

@@ -5,16 +5,23 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 import triggers.registry
 from camera_drivers.acquisition import Acquisition
 from camera_drivers.errors import CameraNotOpenError
 from realtime.loop import StopRequest
+from realtime.looptest.echo import measure_echo
 from realtime.looptest.firing import StoppedError, Watcher
-from realtime.looptest.measure import measure_echo, measure_light
+from realtime.looptest.measure import measure_light
 from realtime.looptest.plan import Output, choose_output, make_plan
 from realtime.looptest.region import N_LOCATING, parse_region
 from realtime.looptest.result import EchoResult, LightResult
+from realtime.report.session_data import load_session
+from realtime.report.summary import latencies_ns
 from realtime.rig import Rig
 from triggers.base import Trigger
 from triggers.errors import TriggerNotOpenError
@@ -36,6 +43,7 @@ class Request:
         longest_ms: The longest delay that is looked for, ms.
         region: `X,Y,WIDTH,HEIGHT` in px, or None to find it.
         transfer_ms: End of exposure → frame available, ms, as far as it is known; taken off.
+        session: A session folder, whose loop is added to the light's delay, or None.
         echo: Time the device's acknowledgement instead of the light.
         seed: Of the irregular intervals.
     """
@@ -44,10 +52,11 @@ class Request:
     channel: int | None = None
     intensity: float | None = None
     pulse_ms: float | None = None
-    n_pulses: int = 100
+    n_pulses: int = 200
     longest_ms: float = 200.0
     region: str | None = None
     transfer_ms: float = 0.0
+    session: Path | None = None
     echo: bool = False
     seed: int = 0
 
@@ -62,7 +71,7 @@ def run_looptest(
     Args:
         rig: The rig.
         request: What to test.
-        confirm: Is told what will be fired; says whether to go on.
+        confirm: Is told what will be fired; says whether to go on, or False once `stop` is asked for.
         tell: Is told what is being done.
         stop: Ends it.
 
@@ -88,6 +97,7 @@ def _light(
     tell: Callable[[str], None],
     stop: StopRequest,
 ) -> LightResult:
+    loop_ns = None if request.session is None else _loop_ns(request.session)
     with ExitStack() as opened:
         camera = Acquisition(
             rig.camera.name, rig.camera.options, policy="every", overflow="wait", capacity=rig.loop.ring_frames
@@ -113,12 +123,20 @@ def _light(
             longest_ns=round(request.longest_ms * 1e6),
             seed=request.seed,
         )
-        _ask(confirm, f"{plan}; camera {rig.camera.name} at {1e9 / period_ns:.4g} frames/s")
+        _ask(confirm, stop, f"{plan}; camera {rig.camera.name} at {1e9 / period_ns:.4g} frames/s")
         trigger = _open_trigger(rig, output, opened)
         watcher.drain()
         tell("blinking, and looking for the light …")
         transfer_ns = round(request.transfer_ms * 1e6)
-        return measure_light(watcher, trigger, plan, rig.limits, region, transfer_ns=transfer_ns)
+        return measure_light(watcher, trigger, plan, rig.limits, region, transfer_ns=transfer_ns, loop_ns=loop_ns)
+
+
+def _loop_ns(session: Path) -> NDArray[np.int64]:
+    """Return what a session's loop took from a frame, available, to each command, written, ns."""
+    commands_ns = latencies_ns(load_session(session))["command"]
+    if not commands_ns.size:
+        raise ValueError(f"--session: {session}: expected a session that sent commands, got one that sent none")
+    return commands_ns
 
 
 def _echo(rig: Rig, output: Output, request: Request, confirm: Callable[[str], bool], stop: StopRequest) -> EchoResult:
@@ -134,13 +152,13 @@ def _echo(rig: Rig, output: Output, request: Request, confirm: Callable[[str], b
         seed=request.seed,
     )
     with ExitStack() as opened:
-        _ask(confirm, f"{plan}; the device's acknowledgements are timed")
+        _ask(confirm, stop, f"{plan}; the device's acknowledgements are timed")
         return measure_echo(_open_trigger(rig, output, opened), plan, rig.limits, stop)
 
 
-def _ask(confirm: Callable[[str], bool], what: str) -> None:
+def _ask(confirm: Callable[[str], bool], stop: StopRequest, what: str) -> None:
     if not confirm(what):
-        raise StoppedError("not confirmed; nothing was fired")
+        raise StoppedError(stop.reason or "not confirmed; nothing was fired")
 
 
 def _open_trigger(rig: Rig, output: Output, opened: ExitStack) -> Trigger:

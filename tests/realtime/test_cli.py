@@ -32,7 +32,21 @@ def changed_demo(folder, before, after):
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "replay", "check", "report", "demo", "devices", "import", "train", "verify", "track", "evaluate", "rules"],
+    [
+        "run",
+        "replay",
+        "check",
+        "report",
+        "demo",
+        "devices",
+        "import",
+        "train",
+        "verify",
+        "track",
+        "evaluate",
+        "rules",
+        "looptest",
+    ],
 )
 def test_every_command_teaches_itself(command):
     done = poseloop(command, "--help")

@@ -142,13 +142,18 @@ def test_it_is_opened_once(edge_log):
         trigger.open()
 
 
+def test_the_folder_of_the_log_is_made(tmp_path):
+    with SimulatedTrigger(SimulatedOptions(log_path=tmp_path / "new" / "folder" / "edges.jsonl")):
+        assert (tmp_path / "new" / "folder" / "edges.jsonl").exists()
+
+
 def test_a_log_that_cannot_be_written(tmp_path, capfd):
     with pytest.raises(TriggerNotOpenError) as caught:
-        SimulatedTrigger(SimulatedOptions(log_path=tmp_path / "missing" / "edges.jsonl")).open()
+        SimulatedTrigger(SimulatedOptions(log_path=tmp_path)).open()
     assert str(caught.value) == (
         "simulated trigger: the device ended at its start with exit status 2; its message is above"
     )
-    assert "simulated trigger: the log cannot be written: [Errno 2]" in capfd.readouterr().err
+    assert "simulated trigger: the log cannot be written: [Errno 21]" in capfd.readouterr().err
 
 
 def test_by_hand_it_serves_driver_serial_until_ctrl_c(edge_log, start, until):
