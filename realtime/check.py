@@ -15,6 +15,7 @@ from models.base import PoseModel
 from models.errors import ModelError
 from realtime.assemble import check_parity, load_model, make_camera, make_rules
 from realtime.rig import Rig, RigError, load_rig
+from triggers.base import TriggerInfo
 from triggers.errors import TriggerError
 from triggers.lock import DeviceLock, device_of
 
@@ -105,11 +106,23 @@ def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:
         if device is not None:
             opened.enter_context(DeviceLock(device))
         info = opened.enter_context(closing(triggers.registry.load(choice.name)(choice.options))).open()
+    findings.extend(_safety(f"trigger {name}", info))
+
+
+def _safety(subject: str, info: TriggerInfo) -> list[Finding]:
+    """Return what a trigger tells of itself, and a warning for each safeguard that it lacks."""
+    acknowledges = "acknowledges every command" if info.acknowledges else "acknowledges nothing"
+    dead_man = "no dead-man switch" if info.dead_man_ms is None else f"dead-man switch after {info.dead_man_ms} ms"
+    findings = [Finding("ok", subject, f"{info.driver} at {info.address}: {acknowledges}, {dead_man}")]
+    if not info.acknowledges:
+        lost = "this device does not say what it did; a command that is lost or refused goes unnoticed"
+        findings.append(Finding("warning", subject, f"{info.address}: {lost}"))
     if info.dead_man_ms is None:
-        findings.append(
-            Finding("warning", f"trigger {name}", f"{info.address}: this device does not switch off by itself")
+        stays = (
+            "this device does not switch off by itself; what is on when the loop dies ends when it was to end, or never"
         )
-    findings.append(Finding("ok", f"trigger {name}", f"{info.driver} at {info.address}"))
+        findings.append(Finding("warning", subject, f"{info.address}: {stays}"))
+    return findings
 
 
 def _unused(rig: Rig) -> list[Finding]:

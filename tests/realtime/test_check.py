@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from realtime.check import check_rig
@@ -30,6 +32,9 @@ triggers = ["laser"]
 channel = 0
 duration_ms = 20
 """
+
+STAYS_ON = "this device does not switch off by itself; what is on when the loop dies ends when it was to end, or never"
+GOES_UNNOTICED = "this device does not say what it did; a command that is lost or refused goes unnoticed"
 
 
 @pytest.fixture
@@ -86,3 +91,42 @@ def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, spot_model):
         ((level, text),) = [(found.level, found.text) for found in check_rig(rig) if found.subject == "trigger laser"]
     assert level == "error"
     assert text.startswith(f"{address}: expected a device that nobody drives, got one that is driven by process ")
+
+
+@pytest.mark.parametrize(
+    ("driver", "expected"),
+    [
+        pytest.param(
+            'driver = "simulated"',
+            [("ok", r"simulated at (?P<at>/dev/pts/\d+): acknowledges every command, dead-man switch after 250 ms")],
+            id="all there is",
+        ),
+        pytest.param(
+            'driver = "recording"',
+            [
+                ("ok", r"recording at (?P<at>.*): acknowledges every command, no dead-man switch"),
+                ("warning", r"(?P<at>.*): " + STAYS_ON),
+            ],
+            id="no dead-man switch",
+        ),
+        pytest.param(
+            'driver = "zmq"\naddress = "tcp://127.0.0.1:*"\npattern = "pub"',
+            [
+                ("ok", r"zmq at (?P<at>tcp://127\.0\.0\.1:\*): acknowledges nothing, no dead-man switch"),
+                ("warning", r"(?P<at>.*): " + GOES_UNNOTICED),
+                ("warning", r"(?P<at>.*): " + STAYS_ON),
+            ],
+            id="neither",
+        ),
+    ],
+)
+def test_what_a_trigger_does_for_safety_is_shown_and_what_it_does_not_is_a_warning(
+    tmp_path, spot_model, driver, expected
+):
+    rig = tmp_path / "rig.toml"
+    rig.write_text(RIG.format(model=spot_model) + LASER.replace('driver = "simulated"', driver))
+    found = [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "trigger laser"]
+    assert [level for level, _ in found] == [level for level, _ in expected]
+    matches = [re.fullmatch(pattern, text) for (_, pattern), (_, text) in zip(expected, found, strict=True)]
+    assert all(matches), found
+    assert len({match["at"] for match in matches}) == 1
