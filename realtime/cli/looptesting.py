@@ -58,10 +58,11 @@ def looptest(
     """Blink an output of RIG, find the blinks in its camera, and say how long it is from a command to light.
 
     It switches real hardware: it says what it will fire and asks first, keeps the rig's limits, and leaves everything
-    off. Included is what lies between the command's last byte and the light, and the camera's read-out and transfer of
-    a frame, which nothing can tell from it (--transfer-ms takes them off). Not included are the model and the loop:
-    --session adds those of a session. Pulses come at all phases of the frames, so that the delay is known far better
-    than to a frame interval; what is left is printed as a 95 % interval.
+    off. Ctrl-C stops it; `poseloop disarm` is for sessions and does not reach it. Included is what lies between the
+    command's last byte and the light, and the camera's read-out and transfer of a frame, which nothing can tell from it
+    (--transfer-ms takes them off). Not included are the model and the loop: --session adds those of a session. Pulses
+    come at all phases of the frames, so that the delay is known far better than to a frame interval; what is left is
+    printed as a 95 % interval.
     """
     from realtime.loop import StopRequest  # noqa: PLC0415 - heavy, and only wanted here
     from realtime.looptest import NoLightError, Request, StoppedError, run_looptest  # noqa: PLC0415
