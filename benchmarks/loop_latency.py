@@ -1,8 +1,8 @@
 """Frame available → command written, by stage, on a rig as it runs live: camera process, loop, recorder process.
 
-The stamps: "available" is taken by the camera's process when a frame is complete in its memory, "written" by the loop
-when the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. Exposure, transfer from a
-sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
+The stamps: "available" is taken by the camera's process when a frame is complete in its memory (a file at a live pace
+stands for a camera that writes into the ring itself: there its frame lies when it is due), "written" by the loop when the last command's bytes are handed to the operating
+system, both on CLOCK_MONOTONIC. Exposure, transfer from a sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
 
 The reference is image → poses of the fast networks of SLEAP's paper (see `benchmarks.model_latency`) on the rig's
 engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much
@@ -56,7 +56,7 @@ class _Stopwatch:
     def _read(self, processed: ProcessedFrame) -> None:
         append_ns = monotonic_ns() - self._started_ns
         if processed.index % _LOOK_AT_MEMORY_EVERY == 0:
-            self.resident_mib.append(_resident_mib())
+            self.resident_mib.append(resident_mib())
         if processed.index < self._warm_up:
             return
         self.stage_ns.append((*processed.stage_ns, append_ns))
@@ -65,7 +65,7 @@ class _Stopwatch:
             self._stop.request("enough frames")
 
 
-def _resident_mib() -> float:
+def resident_mib() -> float:
     """Return how much memory this process has in use, MiB."""
     n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return n_pages * resource.getpagesize() / 2**20

@@ -60,6 +60,14 @@ class Camera(ABC):
             CameraFailedError: The camera failed; the message names the frame where that is known.
         """
 
+    def peek(self) -> Frame | None:
+        """Return the frame that the next successful `grab` will give, ahead of its time; its `available_ns` is 0.
+
+        For cameras that have it before it is due, such as a file at a live pace; others, as by default, say None. Its
+        image is valid until that `grab`.
+        """
+        return None
+
     @property
     @abstractmethod
     def ended(self) -> bool:

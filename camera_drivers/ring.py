@@ -123,6 +123,7 @@ class FrameRing:
         self._holders = [0] * handle.capacity
         self._n_given = [0] * len(CONSUMERS)
         self._free = list(range(handle.capacity))
+        self._prepared: tuple[NDArray[np.uint8], int] | None = None  # an image, and the free slot that holds it
         self._wardens: list[int | None] = [None] * len(CONSUMERS)
         self._closed = False
 
@@ -207,6 +208,27 @@ class FrameRing:
                 if fd is not None:
                     os.close(fd)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every image: `(height, width)` or `(height, width, 3)`."""
+        return self._memory.shape
+
+    def prepare(self, image: NDArray[np.uint8]) -> None:
+        """Copy an image that will be `put` next, so that `put` need not (writer); nothing if no slot is free.
+
+        As a camera does that writes into the ring itself: when the frame is complete, it lies there.
+
+        Args:
+            image: As for `put`; the same object has to be put, unchanged.
+        """
+        if self._prepared is not None and self._prepared[0] is image:
+            return
+        self._collect()
+        if self._free:
+            slot = self._free[-1]
+            np.copyto(self._memory.images[slot], image)
+            self._prepared = image, slot
+
     def put(
         self,
         image: NDArray[np.uint8],
@@ -242,7 +264,9 @@ class FrameRing:
         slot = self._free.pop() if self._free else self._make_room(timeout_s)
         if slot is None:
             return False
-        np.copyto(self._memory.images[slot], image)
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared[0] is not image or prepared[1] != slot:
+            np.copyto(self._memory.images[slot], image)
         device_ns = _NO_DEVICE_TIME if device_timestamp_ns is None else device_timestamp_ns
         self._memory.meta[slot, :4] = frame_id, timestamp_ns, available_ns, device_ns
         takers = [k for k in range(len(CONSUMERS)) if self._takes_part(k)]

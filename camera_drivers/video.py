@@ -122,6 +122,13 @@ class VideoCamera(Camera):
         now_ns = time.monotonic_ns()
         return Frame(frame.frame_id, frame.timestamp_ns, now_ns, frame.device_timestamp_ns, frame.image)
 
+    def peek(self) -> Frame | None:
+        """Return the frame that is decoded and not due yet; None with pace "consumer". Raises as `grab` does."""
+        if self._reader is None or self.waits_for_consumer or self.ended:
+            return None
+        self._waiting = self._waiting or self._next()
+        return self._waiting
+
     @property
     def ended(self) -> bool:
         """True once the last frame has been delivered."""

@@ -90,6 +90,42 @@ def test_latest_passes_over_old_frames_and_every_does_not(ring: FrameRing) -> No
     assert ring.drops == {"skipped_by_loop": 2}
 
 
+def test_what_was_prepared_is_not_copied_again(ring: FrameRing) -> None:
+    reader = ring.reader("loop", "every")
+    image = picture(1)
+    ring.prepare(image)
+    ring.prepare(image)
+    image[:] = 99  # what nobody may do, to see what was copied when
+    assert ring.put(image, 1, 10, 20, None)
+    frame = reader.take(0.0)
+    assert frame is not None
+    assert (frame.image == picture(1)).all()
+    assert ring.put(image, 2, 20, 30, None)
+    frame = reader.take(0.0)
+    assert frame is not None
+    assert (frame.image == 99).all(), "it counts for one frame only"
+
+
+def test_another_image_than_the_prepared_one_is_copied(ring: FrameRing) -> None:
+    reader = ring.reader("loop", "every")
+    ring.prepare(picture(1))
+    assert put(ring, 2)
+    assert put(ring, 3)
+    assert ids_of(reader) == [2, 3]
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
+def test_a_full_ring_prepares_nothing_and_loses_nothing(overflow: Overflow) -> None:
+    ring = make(capacity=3, overflow=overflow)
+    reader = ring.reader("recorder", "every")
+    assert all(put(ring, frame_id) for frame_id in range(3))
+    image = picture(3)
+    ring.prepare(image)
+    assert ring.put(image, 3, 30, 60, 90) is (overflow == "drop_oldest")
+    assert ids_of(reader) == ([1, 2, 3] if overflow == "drop_oldest" else [0, 1, 2])
+    ring.close()
+
+
 def test_a_queue_that_never_runs_empty_never_fills() -> None:
     """Linux reuses a page of a pipe only once it has been read to its end."""
     ring = make(overflow="wait")

@@ -88,6 +88,25 @@ def test_realtime_pace_waits_for_the_files_times(film: Path) -> None:
     assert all(frame.available_ns >= frame.timestamp_ns for frame in frames)
 
 
+def test_at_a_live_pace_the_next_frame_is_there_ahead_of_its_time(film: Path) -> None:
+    with VideoCamera(VideoOptions(path=film, pace="realtime", n_frames=3, frame_rate_hz=50.0)) as camera:
+        for _ in range(3):
+            ahead = camera.peek()
+            assert ahead is not None
+            assert ahead is camera.peek()
+            frame = camera.grab(1.0)
+            assert frame is not None
+            assert frame.image is ahead.image
+            assert (frame.frame_id, frame.timestamp_ns) == (ahead.frame_id, ahead.timestamp_ns)
+            assert frame.available_ns >= frame.timestamp_ns
+        assert (camera.peek(), camera.grab(0.0), camera.ended) == (None, None, True)
+
+
+def test_frames_that_wait_for_their_consumer_have_no_time_to_be_ahead_of(film: Path) -> None:
+    with VideoCamera(VideoOptions(path=film)) as camera:
+        assert camera.peek() is None
+
+
 def test_realtime_pace_at_another_rate(film: Path) -> None:
     options = VideoOptions(path=film, pace="realtime", first_frame=5, n_frames=10, frame_rate_hz=400.0, preload=True)
     with VideoCamera(options) as camera:

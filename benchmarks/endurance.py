@@ -1,0 +1,171 @@
+"""A long run at a live pace: does memory grow, does anything pile up, is every missed deadline in the log?
+
+The real recording is played from memory, over and over, while a stimulus is asked for twice a second by the clock. With
+rigs/endurance_busy.toml the recorder writes video, and every command goes to a ZMQ subscriber as well, that reads one
+message a second. Exit code 1 if something was not as it should be.
+
+The stamps are those of `benchmarks.loop_latency`. A backlog would show as a growing age of the frames in hand; the run
+is cut into minutes for that, and the last one is held against the first.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loop_latency import STAGES, resident_mib
+from benchmarks.percentiles import percentiles_ms, table
+from realtime.live import LiveEnd, Request, run_live
+from realtime.loop import ProcessedFrame, StopRequest
+from realtime.machine import describe_machine
+from realtime.recording.log import read_log
+from realtime.recording.records import FrameRecord
+from realtime.session import stop_on_signals
+
+DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "endurance.toml"
+_MOST_GROWTH_MIB = 20.0
+_WARM_UP_S = 5.0
+_READER = (
+    "import time, zmq; s = zmq.Context().socket(zmq.SUB); s.subscribe(b''); s.connect('{address}')\n"
+    "while True: s.recv(); time.sleep(1)"
+)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A sink behind the others, and the memory of the loop's process once a minute."""
+
+    stage_ns: list[tuple[int, ...]] = field(default_factory=list)
+    available_ns: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    memory_mib: list[float] = field(default_factory=list)
+    _due_ns: int = 0
+
+    def append(self, processed: ProcessedFrame) -> None:
+        self.stage_ns.append(processed.stage_ns)
+        self.available_ns.append(processed.frame.available_ns)
+        self.outcomes.update(intent.outcome for intent in processed.action.intents)
+        if processed.decided_ns >= self._due_ns:
+            self._due_ns = processed.decided_ns + round(60e9)
+            self.memory_mib.append(resident_mib())
+
+
+def measure(rig: Path, minutes: float) -> dict[str, Any]:
+    """Run for so many minutes; return what was found, with what was not as it should be under `problems`."""
+    settings = tomllib.loads(rig.read_text(encoding="utf-8"))
+    watch, stop = _Watch(), StopRequest()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        running.enter_context(stop_on_signals(stop))
+        for trigger in settings["triggers"].values():
+            if trigger["driver"] == "zmq":
+                running.enter_context(_slow_reader(trigger["address"]))
+        session = Path(folder) / "session"
+        end = run_live(Request(str(rig), str(session), seconds=60 * minutes), stop, lambda sinks: (*sinks, watch))
+        if end.end.error is not None:
+            raise end.end.error
+        logged = _logged(session)
+    return _result(settings, watch, end, logged)
+
+
+@contextmanager
+def _slow_reader(address: str) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", _READER.format(address=address)]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def _logged(session: Path) -> Counter[str]:
+    frames = (record for record in read_log(session / "events.log") if isinstance(record, FrameRecord))
+    found: Counter[str] = Counter()
+    for frame in frames:
+        found["frames"] += 1
+        found.update(intent.outcome for intent in frame.intents)
+    return found
+
+
+def _result(settings: dict[str, Any], watch: _Watch, end: LiveEnd, logged: Counter[str]) -> dict[str, Any]:
+    stages = np.array(watch.stage_ns, np.int64)
+    latency = stages.sum(axis=1)
+    minute = (np.array(watch.available_ns) - watch.available_ns[0]) // 60_000_000_000
+    warm = np.array(watch.available_ns) - watch.available_ns[0] >= _WARM_UP_S * 1e9
+    rows = {name: percentiles_ms(stages[warm, column]) for column, name in enumerate(STAGES)}
+    rows["frame → command"] = percentiles_ms(latency[warm])
+    rows["outside the network"] = percentiles_ms(latency[warm] - stages[warm, 1])
+    by_minute = [percentiles_ms(latency[warm & (minute == index)]) for index in range(int(minute[-1]) + 1)]
+    result = {
+        "benchmark": "endurance",
+        "unit": "ms",
+        "rig": settings,
+        "stamps": "frame complete in the ring of the camera process → last command byte handed to the operating system",
+        "not_included": ["exposure", "sensor transfer", "actuator"],
+        "n_warm_up_frames": int((~warm).sum()),
+        "latency_ms": rows,
+        "by_minute_ms": by_minute,
+        "intents": dict(watch.outcomes),
+        "logged": dict(logged),
+        "deadline_misses": watch.outcomes["late"],
+        "drops": dict(end.drops),
+        "resident_mib": [round(value, 1) for value in watch.memory_mib],
+        "recorder": {"n_events_lost": end.recorder.n_events_lost, "n_video_frames": end.recorder.n_video_frames},
+        "machine": describe_machine(),
+    }
+    result["problems"] = _problems(result, len(stages))
+    return result
+
+
+def _problems(result: dict[str, Any], n_frames: int) -> list[str]:
+    problems: list[str] = []
+    memory = result["resident_mib"]
+    if memory and memory[-1] - memory[0] > _MOST_GROWTH_MIB:
+        problems.append(f"memory grew from {memory[0]} to {memory[-1]} MiB")
+    whole = [row for row in result["by_minute_ms"] if row["n"] > 0]
+    if len(whole) > 2 and whole[-2]["p50"] > 1.5 * whole[1]["p50"]:
+        problems.append(f"frames in hand grew older: p50 {whole[1]['p50']:.2f} ms, later {whole[-2]['p50']:.2f} ms")
+    logged, seen = result["logged"], {"frames": n_frames, **result["intents"]}
+    if logged != seen:
+        problems.append(f"the log holds {logged}, the loop saw {seen}")
+    if result["recorder"]["n_events_lost"]:
+        problems.append(f"{result['recorder']['n_events_lost']} records were lost")
+    return problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
+    parser.add_argument("--rig", type=Path, default=DEFAULT_RIG, help="rig file to run (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=150.0, metavar="HZ", help="frames a second (default: %(default)s)"
+    )
+    parser.add_argument("--busy", action="store_true", help="record video, and send to a subscriber that reads slowly")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    given = parser.parse_args(arguments)
+    result = measure(given.rig, given.minutes)
+    print(table(result["latency_ms"]))
+    p50s = " ".join(f"{row['p50']:.2f}" for row in result["by_minute_ms"] if row["n"])
+    print(f"frame → command, p50 of each minute, ms: {p50s}")
+    print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
+    print(f"memory of the loop's process once a minute, MiB: {' '.join(map(str, result['resident_mib']))}")
+    print(f"recorder: {result['recorder']}")
+    print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
+    for problem in result["problems"]:
+        print(f"PROBLEM: {problem}")
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 1 if result["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
