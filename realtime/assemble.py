@@ -7,8 +7,10 @@ import models.registry
 from camera_drivers.acquisition import Acquisition
 from models.base import PoseModel
 from models.errors import ModelDiffersError
+from realtime.lookahead import LookAhead
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rules
+from realtime.rules.errors import suggestion
 from realtime.stimulus import Orders, Stimulator
 from realtime.tracking import GreedyTracker
 from triggers.base import Trigger
@@ -112,6 +114,33 @@ def make_tracker(rig: Rig, model: PoseModel) -> GreedyTracker:
     return tracker
 
 
+def make_lookahead(rig: Rig, model: PoseModel, *, kept: bool = False) -> LookAhead | None:
+    """Build the rig's look-ahead for the model's skeleton, compiled and ready; None where the rig has none.
+
+    Args:
+        rig: The rig.
+        model: The model.
+        kept: Whether what it says is kept; in the loop it is overwritten when the ring has gone round.
+
+    Raises:
+        RigError: A group names a node that the skeleton does not have; all of them are listed.
+    """
+    if rig.lookahead is None:
+        return None
+    nodes = model.skeleton.nodes
+    mistakes = [
+        f"{rig.path}: $.lookahead.groups.{group}: expected a node ({', '.join(nodes)}), got '{node}'"
+        f"{suggestion(node, nodes)}"
+        for group, node in rig.lookahead.strangers(nodes)
+    ]
+    if mistakes:
+        raise RigError(mistakes)
+    n_reused = 0 if kept else rig.loop.ring_frames
+    lookahead = LookAhead(rig.lookahead, nodes, rig.tracker.max_tracks, rig.tracker.min_body_px, n_reused)
+    lookahead.warm_up()
+    return lookahead
+
+
 def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
     """Compile the rig's rules for the model's skeleton and identities.
 
@@ -145,6 +174,7 @@ def rule_context(rig: Rig, model: PoseModel) -> RuleContext:
             px_per_mm=rig.calibration.px_per_mm,
             zones=rig.zones,
             rules=rig.rules,
+            predicted_nodes=None if rig.lookahead is None else rig.lookahead.predicted_nodes(model.skeleton.nodes),
         )
     except RuleError as error:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error

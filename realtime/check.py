@@ -13,7 +13,7 @@ from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.base import PoseModel
 from models.errors import ModelError
-from realtime.assemble import check_parity, load_model, make_camera, make_rules
+from realtime.assemble import check_parity, load_model, make_camera, make_lookahead, make_rules
 from realtime.rig import Rig, RigError, load_rig
 from triggers.base import TriggerInfo
 from triggers.errors import TriggerError
@@ -79,6 +79,7 @@ def _check_camera(rig: Rig, findings: list[Finding]) -> CameraInfo:
 def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> None:
     with closing(load_model(rig)) as model:
         make_rules(rig, model)
+        make_lookahead(rig, model)
         if info is not None:
             model.warm_up(info.height, info.width, info.channels)
         findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))

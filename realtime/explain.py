@@ -1,6 +1,6 @@
 """What `poseloop rules explain` looks at: the frames of a session, and what a rule costs on this machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.folder import EVENTS
+from realtime.lookahead import LookAhead
 from realtime.recording.errors import LogReadError
 from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_tracks
 from realtime.rules import Rule, TrackTable
-from realtime.tracks import Tracks
+from realtime.tracks import Prediction, Tracks
 
 _N_FRAMES = 2000
 _PERIOD_NS = 10_000_000
@@ -59,7 +60,7 @@ def measure(rules: tuple[Rule, ...], n_tracks: int, n_nodes: int, n_frames: int 
 def _tracks(xy: NDArray[np.float32]) -> Tracks:
     n_tracks, n_nodes, _ = xy.shape
     ids = np.arange(1, n_tracks + 1, dtype=np.int32)
-    nobody = np.zeros(n_tracks, np.int32)
+    nobody, no_error = np.zeros(n_tracks, np.int32), np.full((n_tracks, 1), np.nan, np.float32)
     return Tracks(
         track_ids=ids,
         xy=xy,
@@ -69,15 +70,17 @@ def _tracks(xy: NDArray[np.float32]) -> Tracks:
         class_ids=ids - 1,
         suspect_ids=nobody,
         corrected_ids=nobody,
+        prediction=Prediction(0, xy, np.ones((n_tracks, 1), np.bool_), no_error, no_error, ()),
     )
 
 
-def session_tracks(folder: Path, n_nodes: int) -> TrackTable:
+def session_tracks(folder: Path, n_nodes: int, lookahead: LookAhead | None = None) -> TrackTable:
     """Return the tracks of a session; a log that was cut short gives what stands before.
 
     Args:
         folder: The session folder.
         n_nodes: Nodes of the skeleton that the rules speak of.
+        lookahead: Says where the animals will be, from what was recorded, whatever the session's own said.
 
     Raises:
         ValueError: It has no frames, or animals of another skeleton.
@@ -89,7 +92,7 @@ def session_tracks(folder: Path, n_nodes: int) -> TrackTable:
             if isinstance(record, FrameRecord):
                 frame_ids.append(record.frame_id)
                 timestamps_ns.append(record.timestamp_ns)
-                frames.append(unpack_tracks(record.tracks))
+                frames.append(_predicted(record, lookahead))
     except LogReadError:
         pass  # what stands before is whole
     if not frames:
@@ -100,6 +103,15 @@ def session_tracks(folder: Path, n_nodes: int) -> TrackTable:
             f"{folder}: expected animals of {n_nodes} nodes, as the rig's model has, got {got}; name the session's rig"
         )
     return TrackTable.stack(frame_ids, timestamps_ns, frames)
+
+
+def _predicted(record: FrameRecord, lookahead: LookAhead | None) -> Tracks:
+    tracks = replace(unpack_tracks(record.tracks), prediction=None)
+    if lookahead is None or tracks.xy.shape[1] != lookahead.n_nodes:
+        return tracks
+    tracks = lookahead.predict(tracks, record.timestamp_ns)
+    lookahead.learn_latency(record.decided_ns - record.available_ns)
+    return tracks
 
 
 def frame_index(recording: TrackTable, frame_id: int | None, at_s: float | None) -> int:

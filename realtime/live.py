@@ -32,6 +32,7 @@ from realtime.assemble import (
     identity_names,
     load_model,
     make_camera,
+    make_lookahead,
     make_rules,
     make_stimulator,
     make_tracker,
@@ -134,6 +135,7 @@ def run_live(
         opened.callback(model.close)
         rules = make_rules(rig, model)
         tracker = make_tracker(rig, model)
+        lookahead = make_lookahead(rig, model)
         model.warm_up(info.height, info.width, info.channels)
         parity = check_parity(rig, model, fires=bool(rig.triggers) and not request.dry_run)
         session_folder.create_folder(out)
@@ -159,6 +161,7 @@ def run_live(
             clock=HostClock(),
             sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watch)),
             camera_lost_s=rig.loop.camera_lost_s,
+            lookahead=lookahead,
         )
         # Only now: threads that a model starts inherit what the thread that starts them has.
         ask_for_short_slices()
@@ -192,7 +195,9 @@ def _sinks(
     stimulator: Stimulator,
     watch: ModelWatch,
 ) -> tuple[Sink, ...]:
-    sinks: list[Sink] = [RecorderSink(recorder, stop, stop_on_failure=rig.loop.when_recording_fails == "stop"), watch]
+    stop_on_failure, px_per_mm = rig.loop.when_recording_fails == "stop", rig.calibration.px_per_mm
+    record = RecorderSink(recorder, stop, stop_on_failure=stop_on_failure, px_per_mm=px_per_mm)
+    sinks: list[Sink] = [record, watch]
     if request.status_fd is not None:
         sinks.append(StatusSink(request.status_fd, camera, stimulator))
     if request.seconds is not None:

@@ -11,6 +11,7 @@ from camera_drivers.frame import Frame
 from models.base import PoseModel
 from models.poses import Poses
 from realtime.decision import Decision
+from realtime.lookahead import LookAhead
 from realtime.stimulus import Action, Stimulator
 from realtime.timing import Clock
 from realtime.tracking import GreedyTracker
@@ -54,6 +55,7 @@ class Parts:
     Attributes:
         sinks: Each is given every processed frame, in this order.
         camera_lost_s: No frame for this long ends the run.
+        lookahead: Says where the animals will be; None where the rig does not ask for it.
     """
 
     camera: Camera
@@ -64,6 +66,7 @@ class Parts:
     clock: Clock
     sinks: Sequence[Sink]
     camera_lost_s: float
+    lookahead: LookAhead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,14 @@ def process(parts: Parts, frame: Frame, index: int, grabbed_ns: int) -> Processe
     poses = parts.model.predict(frame.image, frame.frame_id, expected_xy)
     predicted_ns = monotonic_ns()
     tracks = parts.tracker.update(poses, frame.timestamp_ns, frame.image)
+    if parts.lookahead is not None:
+        tracks = parts.lookahead.predict(tracks, frame.timestamp_ns)
     updated_ns = monotonic_ns()
     decisions = tuple([rule.evaluate(tracks, frame.frame_id, frame.timestamp_ns) for rule in parts.rules])
     evaluated_ns = monotonic_ns()
     decided_ns = parts.clock.now_ns()
+    if parts.lookahead is not None:
+        parts.lookahead.learn_latency(decided_ns - frame.available_ns)
     action = parts.stimulator.act(decisions, tracks, frame.frame_id, frame.timestamp_ns, frame.available_ns, decided_ns)
     fired_ns = monotonic_ns()
     stage_ns = (

@@ -14,6 +14,7 @@ import triggers.registry
 from camera_drivers.base import Camera
 from models.base import PoseModel
 from realtime.calibration import CalibrationError, load_calibration
+from realtime.lookahead import LookAheadOptions
 from realtime.recording import LogReadError, RecordingOptions
 from realtime.recording.records import IntentRecord
 from realtime.recording.stimuli import recorded_stimulus
@@ -94,6 +95,7 @@ class _RigFile(_Section):
     tracker: TrackerOptions = TrackerOptions()
     calibration: CalibrationOptions = CalibrationOptions()
     identities: EnrolmentOptions | None = None
+    lookahead: LookAheadOptions | None = None
     roles: dict[str, RoleSpec] = Field(default_factory=dict)
     zones: dict[str, ZoneSpec] = Field(default_factory=dict)
     rules: dict[str, RuleSpec] = Field(default_factory=dict)
@@ -129,6 +131,7 @@ class Rig:
     tracker: TrackerOptions
     calibration: CalibrationOptions
     identities: EnrolmentOptions | None
+    lookahead: LookAheadOptions | None
     roles: Mapping[str, RoleSpec]
     zones: Mapping[str, ZoneSpec]
     rules: Mapping[str, RuleSpec]
@@ -197,6 +200,7 @@ def parse_rig(data: Mapping[str, Any], path: Path) -> Rig:
         tracker=sections.tracker,
         calibration=sections.calibration,
         identities=sections.identities,
+        lookahead=sections.lookahead,
         roles=sections.roles,
         zones=sections.zones,
         rules=sections.rules,

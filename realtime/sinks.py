@@ -17,6 +17,7 @@ from realtime.recording import Recorder
 from realtime.recording.records import (
     FrameRecord,
     IntentRecord,
+    NoteRecord,
     OrderRecord,
     ReceiptRecord,
     TriggerEventRecord,
@@ -25,6 +26,7 @@ from realtime.recording.records import (
     pack_tracks,
 )
 from realtime.stimulus import Order, Stimulator
+from realtime.tracks import Prediction, Switch
 
 STATUS_PERIOD_NS = 250_000_000
 
@@ -61,17 +63,41 @@ def frame_record(processed: ProcessedFrame) -> FrameRecord:
     )
 
 
-class RecorderSink:
-    """Hands every frame to the recorder, and asks for the end of the session when it can no longer record."""
+def switch_text(switch: Switch, horizon_ns: int, px_per_mm: float | None) -> str:
+    """Say that the look-ahead was switched off or on, and why."""
+    unit, scale = ("px", 1.0) if px_per_mm is None else ("mm", 1.0 / px_per_mm)
+    return (
+        f"track {switch.track_id}, {switch.group}: switched {'on again' if switch.is_on else 'off'}: "
+        f"{horizon_ns / 1e6:.1f} ms ahead it was off by {switch.error_px * scale:.3g} {unit}, "
+        f"no prediction by {switch.pose_error_px * scale:.3g} {unit}"
+    )
 
-    def __init__(self, recorder: Recorder, stop: StopRequest, *, stop_on_failure: bool) -> None:
+
+class RecorderSink:
+    """Hands every frame to the recorder, and asks for the end of the session when it can no longer record.
+
+    Args:
+        recorder: The recorder.
+        stop: Asked for the end.
+        stop_on_failure: Whether the session ends when it can no longer record.
+        px_per_mm: For the notes of the look-ahead; None = they are in px.
+    """
+
+    def __init__(
+        self, recorder: Recorder, stop: StopRequest, *, stop_on_failure: bool, px_per_mm: float | None = None
+    ) -> None:
         self._recorder = recorder
         self._stop = stop
         self._stop_on_failure = stop_on_failure
+        self._px_per_mm = px_per_mm
 
     def append(self, processed: ProcessedFrame) -> None:
-        """Hand over one frame; never waits."""
+        """Hand over one frame, and a note where the look-ahead was switched; never waits."""
         self._recorder.append(frame_record(processed))
+        if (prediction := processed.tracks.prediction) is not None:
+            for switch in prediction.switches:
+                text = switch_text(switch, prediction.horizon_ns, self._px_per_mm)
+                self._recorder.append(NoteRecord(processed.decided_ns, "look-ahead", text))
         if self._stop_on_failure and self._recorder.failed is not None:
             self._stop.request(f"recording failed: {self._recorder.failed}")
 
@@ -144,7 +170,7 @@ class StatusSink:
 
     def _line(self, processed: ProcessedFrame, now_ns: int) -> dict[str, Any]:
         p50, largest = np.percentile(self._latency_ns, (50, 100)) / 1e6
-        seconds = (now_ns - self._first_ns) / 1e9
+        seconds, prediction = (now_ns - self._first_ns) / 1e9, processed.tracks.prediction
         return {
             "n_frames": self._n_frames,
             "frame_id": processed.frame.frame_id,
@@ -153,6 +179,9 @@ class StatusSink:
             "latency_max_ms": float(largest),
             "n_animals": int(np.isfinite(processed.tracks.xy[..., 0]).any(axis=1).sum()),
             "rules": {decision.rule: _state(decision) for decision in processed.decisions},
+            "lookahead": None
+            if prediction is None
+            else {"horizon_ms": prediction.horizon_ns / 1e6, **_groups(prediction)},
             "stimuli": self._outcomes,
             "drops": dict(self._camera.drops),
             "armed": self._stimulator.armed,
@@ -162,6 +191,11 @@ class StatusSink:
         # Where nobody reads, a status line is not worth a wait.
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._fd, json.dumps(line).encode() + b"\n")
+
+
+def _groups(prediction: Prediction) -> dict[str, int]:
+    """Count the groups of nodes of all animals whose look-ahead is switched off, and all of them."""
+    return {"n_off": int(np.count_nonzero(~prediction.is_on)), "n_groups": prediction.is_on.size}
 
 
 def _state(decision: Decision) -> str:

@@ -15,7 +15,7 @@ from realtime.rig import Rig, load_rig
 
 if TYPE_CHECKING:
     from realtime.explain import Cost
-    from realtime.rules import RuleContext
+    from realtime.rules import RuleContext, TrackTable
     from realtime.rules.explained import Explanation
     from realtime.rules.why import Why
 
@@ -50,8 +50,8 @@ def explain(
 
     The rules are those of RIG, on the animals that the session recorded, so that a changed rule can be tried.
     """
-    from realtime.assemble import load_model, make_rules, rule_context  # noqa: PLC0415 - heavy, and only wanted here
-    from realtime.explain import measure  # noqa: PLC0415
+    from realtime.assemble import load_model, make_lookahead, make_rules, rule_context  # noqa: PLC0415 - heavy, and only wanted here
+    from realtime.explain import frame_index, measure, session_tracks  # noqa: PLC0415
     from realtime.rules.explained import explain as explained  # noqa: PLC0415
 
     with clear_errors():
@@ -61,8 +61,10 @@ def explain(
             raise ValueError("--frame and --at: expected --session SESSION with them, got none")
         with closing(load_model(loaded)) as model:
             ready, context = make_rules(loaded, model), rule_context(loaded, model)
+            lookahead = make_lookahead(loaded, model, kept=True)
         if session is not None:
-            found = _why(loaded, context, names, session, frame, at)
+            recording = session_tracks(session, len(context.node_names), lookahead)
+            found = _why(loaded, context, names, recording, frame_index(recording, frame, at))
             _show_why(found, as_json=as_json)
             return
         costs = measure(ready, loaded.tracker.max_tracks, len(context.node_names))
@@ -76,14 +78,9 @@ def _chosen(rig: Rig, names: list[str]) -> list[str]:
     return names or list(rig.rules)
 
 
-def _why(
-    rig: Rig, context: "RuleContext", names: list[str], session: Path, frame_id: int | None, at_s: float | None
-) -> "list[Why]":
-    from realtime.explain import frame_index, session_tracks  # noqa: PLC0415
+def _why(rig: Rig, context: "RuleContext", names: list[str], recording: "TrackTable", index: int) -> "list[Why]":
     from realtime.rules.why import why  # noqa: PLC0415
 
-    recording = session_tracks(session, len(context.node_names))
-    index = frame_index(recording, frame_id, at_s)
     return [one for name in names for one in why(name, rig.rules[name], context, recording, index)]
 
 

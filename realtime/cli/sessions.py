@@ -122,6 +122,10 @@ def _status_line(status: dict[str, Any]) -> str:
     stimuli = ", ".join(f"{count} {outcome}" for outcome, count in status["stimuli"].items()) or "no stimulus yet"
     drops = sum(status["drops"].values())
     arming = "ARMED (space: off)" if status["armed"] else "disarmed (a: arm)"
+    ahead = status.get("lookahead")
+    if ahead is not None:
+        off = f" ({ahead['n_off']} of {ahead['n_groups']} switched off)" if ahead["n_off"] else ""
+        rules += f" · {ahead['horizon_ms']:.1f} ms ahead{off}"
     return (
         f"{arming} · frame {status['frame_id']}{rate} · latency p50 {status['latency_p50_ms']:.1f} max "
         f"{status['latency_max_ms']:.1f} ms · {status['n_animals']} animals · {rules} · {stimuli} · {drops} not taken"

@@ -79,6 +79,11 @@ class LookAhead:
         self._rooms = [self._new_room() for _ in range(n_reused)]
         self.reset()
 
+    @property
+    def n_nodes(self) -> int:
+        """Landmarks of the skeleton."""
+        return self._sizes.n_nodes
+
     def reset(self) -> None:
         """Forget every frame and every latency."""
         clear(self._memory)

@@ -65,6 +65,10 @@ class LookAheadOptions(BaseModel):
         """Return the groups' nodes by name, for a skeleton."""
         return {EVERYTHING: tuple(node_names)} if self.groups is None else self.groups
 
+    def predicted_nodes(self, node_names: Sequence[str]) -> tuple[str, ...]:
+        """Return the nodes of a skeleton that are predicted."""
+        return tuple(node for nodes in self.groups_of(node_names).values() for node in nodes)
+
     def strangers(self, node_names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield each (group, node) whose node the skeleton does not have."""
         for group, nodes in (self.groups or {}).items():

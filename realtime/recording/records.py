@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.poses import Poses
 from realtime.decision import Decision, Edge, State
-from realtime.tracks import Tracks
+from realtime.tracks import Prediction, Tracks
 
 
 class PosesRecord(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +37,26 @@ class PosesRecord(msgspec.Struct, frozen=True, gc=False):
     class_probs: bytes | None
 
 
+class PredictionRecord(msgspec.Struct, frozen=True, gc=False):
+    """`Prediction`, its arrays as bytes; what switched is told by `is_on` of two frames, and by a note.
+
+    Attributes:
+        horizon_ns: How far ahead, ns.
+        n_groups: Groups of nodes that are predicted.
+        xy: `(n_tracks, n_nodes, 2)` float32, px.
+        is_on: `(n_tracks, n_groups)`, one byte each.
+        error_px: `(n_tracks, n_groups)` float32.
+        pose_error_px: `(n_tracks, n_groups)` float32.
+    """
+
+    horizon_ns: int
+    n_groups: int
+    xy: bytes
+    is_on: bytes
+    error_px: bytes
+    pose_error_px: bytes
+
+
 class TracksRecord(msgspec.Struct, frozen=True, gc=False):
     """`Tracks`, its arrays as bytes.
 
@@ -51,6 +71,7 @@ class TracksRecord(msgspec.Struct, frozen=True, gc=False):
         class_ids: `(n_tracks,)` int32.
         suspect_ids: `(n_tracks,)` int32; None in logs from before it was recorded.
         corrected_ids: `(n_tracks,)` int32; None likewise.
+        prediction: Where they will be; None without look-ahead.
     """
 
     n_tracks: int
@@ -63,6 +84,7 @@ class TracksRecord(msgspec.Struct, frozen=True, gc=False):
     class_ids: bytes
     suspect_ids: bytes | None = None
     corrected_ids: bytes | None = None
+    prediction: PredictionRecord | None = None
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
@@ -289,6 +311,18 @@ def pack_tracks(tracks: Tracks) -> TracksRecord:
         tracks.class_ids.tobytes(),
         tracks.suspect_ids.tobytes(),
         tracks.corrected_ids.tobytes(),
+        None if tracks.prediction is None else _pack_prediction(tracks.prediction),
+    )
+
+
+def _pack_prediction(prediction: Prediction) -> PredictionRecord:
+    return PredictionRecord(
+        prediction.horizon_ns,
+        prediction.is_on.shape[1],
+        prediction.xy.tobytes(),
+        prediction.is_on.tobytes(),
+        prediction.error_px.tobytes(),
+        prediction.pose_error_px.tobytes(),
     )
 
 
@@ -308,6 +342,19 @@ def unpack_tracks(record: TracksRecord) -> Tracks:
         _array("tracks.class_ids", record.class_ids, "<i4", (tracks,)),
         _array("tracks.suspect_ids", record.suspect_ids or bytes(4 * tracks), "<i4", (tracks,)),
         _array("tracks.corrected_ids", record.corrected_ids or bytes(4 * tracks), "<i4", (tracks,)),
+        None if record.prediction is None else _unpack_prediction(record.prediction, tracks, nodes),
+    )
+
+
+def _unpack_prediction(record: PredictionRecord, tracks: int, nodes: int) -> Prediction:
+    groups = record.n_groups
+    return Prediction(
+        record.horizon_ns,
+        _array("prediction.xy", record.xy, "<f4", (tracks, nodes, 2)),
+        _array("prediction.is_on", record.is_on, "?", (tracks, groups)),
+        _array("prediction.error_px", record.error_px, "<f4", (tracks, groups)),
+        _array("prediction.pose_error_px", record.pose_error_px, "<f4", (tracks, groups)),
+        (),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from realtime.decision import Edge, State
 from realtime.loop import ProcessedFrame
@@ -179,6 +180,8 @@ class Comparer:
 def _difference(part: str, before: FrameRecord, after: FrameRecord) -> str:
     where = f"frame {before.frame_id} (index {before.index})"
     if part == "tracks":
+        if replace(before.tracks, prediction=None) == replace(after.tracks, prediction=None):
+            return f"{where}: tracks: the animals are the same, and where they will be differs"
         return f"{where}: tracks: the positions or identities of the animals differ"
     old, new = getattr(before, part), getattr(after, part)
     for position in range(max(len(old), len(new))):

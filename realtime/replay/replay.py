@@ -13,7 +13,7 @@ from models.recorded import PoseTable, RecordedModel
 from models.skeleton import Skeleton
 from realtime import folder as session_folder
 from realtime import session
-from realtime.assemble import load_model, make_rules, make_stimulator, make_tracker
+from realtime.assemble import load_model, make_lookahead, make_rules, make_stimulator, make_tracker
 from realtime.loop import Parts, ProcessedFrame, Sink, StopRequest
 from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_poses
@@ -140,6 +140,7 @@ def _parts(
         clock=ReplayClock(record.decided_ns for record in records),
         sinks=(),
         camera_lost_s=rig.loop.camera_lost_s,
+        lookahead=make_lookahead(rig, model),
     )
 
 

@@ -11,6 +11,7 @@ from realtime.report.gallery import Pictures, Shot, choose_shots, figure, sessio
 from realtime.report.html import document, table, tile
 from realtime.report.identities import in_words
 from realtime.report.latency_plots import latency_over_time, survival_plot
+from realtime.report.lookahead import error_text
 from realtime.report.session_data import SessionData, load_session
 from realtime.report.summary import LATENCY_MEANING, PERCENTILES, format_ms, summarize
 from realtime.report.timeline import OUTCOMES, legend, timeline
@@ -60,8 +61,8 @@ def _page(data: SessionData, shots: list[Shot], images: Pictures) -> str:
     numbers = summarize(data)
     sections = [_header(data, numbers)]
     if data.n_frames:
-        sections += [_happened(data, numbers), _identities(data), _latency(data, numbers)]
-        sections += [_bouts(data, shots, images), _values(data)]
+        sections += [_happened(data, numbers), _identities(data), _look_ahead(numbers["lookahead"])]
+        sections += [_latency(data, numbers), _bouts(data, shots, images), _values(data)]
     sections += [_lost(numbers), _setup(data)]
     return document(f"{data.folder.resolve().name} – poseloop", "".join(sections), pictures=True)
 
@@ -176,6 +177,31 @@ def _identities(data: SessionData) -> str:
         + table(("what", "at, s", "frame", "which"), rows, last_is_text=True)
         + (f'<p class="note">and {more:,} more.</p>' if more > 0 else "")
         + "</section>"
+    )
+
+
+def _look_ahead(numbers: Mapping[str, Any] | None) -> str:
+    """Return how far predictions were off, against taking the pose."""
+    if numbers is None:
+        return ""
+    rows = [
+        (
+            escape(name),
+            error_text(group["error"]),
+            error_text(group["pose_error"]),
+            f"{group['error']['n']:,}",
+            "–" if group["on_share"] is None else f"{group['on_share']:.0%}",
+            f"{group['switched_off']:,}",
+        )
+        for name, group in numbers["groups"].items()
+    ]
+    unit = numbers["unit"]
+    return (
+        "<section><h2>Looking ahead</h2>"
+        + table(("nodes", f"off by, {unit}", f"no prediction, {unit}", "n", "in use", "switched off"), rows)
+        + f'<p class="note">{numbers["horizon_ms"]["p50"]:.1f} ms ahead (median). Errors are p50 / p90 / p99 of the '
+        "mean distance of an animal's nodes from where they were at that time; predictions were graded in use or not. "
+        "The notes say when what was switched off.</p></section>"
     )
 
 

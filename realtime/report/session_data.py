@@ -22,6 +22,7 @@ from realtime.recording.records import (
     TriggerEventRecord,
 )
 from realtime.report.identities import IdentityEvent, IdentityTrace
+from realtime.report.lookahead import LookAheadTrace
 
 STAGES = ("grab", "predict", "update", "evaluate", "fire")
 
@@ -80,6 +81,7 @@ class SessionData:
         receipts: (frame index, receipt) in order.
         events: (frame index, event) in order.
         identity_events: Suspected and corrected swaps, in order.
+        lookahead: What the look-ahead said.
         notes: What happened beside the frames.
         end: The end record, or None where the log was cut short.
         damage: Why the log could not be read to its end, or the empty string.
@@ -97,6 +99,7 @@ class SessionData:
     receipts: tuple[tuple[int, ReceiptRecord], ...]
     events: tuple[tuple[int, TriggerEventRecord], ...]
     identity_events: tuple[IdentityEvent, ...]
+    lookahead: LookAheadTrace
     notes: tuple[NoteRecord, ...]
     end: EndRecord | None
     damage: str
@@ -142,6 +145,7 @@ class _Columns:
     receipts: list[tuple[int, ReceiptRecord]] = field(default_factory=list)
     events: list[tuple[int, TriggerEventRecord]] = field(default_factory=list)
     identities: IdentityTrace = field(default_factory=IdentityTrace)
+    lookahead: LookAheadTrace = field(default_factory=LookAheadTrace)
     notes: list[NoteRecord] = field(default_factory=list)
     end: EndRecord | None = None
 
@@ -160,6 +164,7 @@ class _Columns:
         self.receipts.extend([(row, receipt) for receipt in record.receipts])
         self.events.extend([(row, event) for event in record.trigger_events])
         self.identities.add(row, record.tracks)
+        self.lookahead.add(record.tracks)
 
 
 def load_session(folder: Path) -> SessionData:
@@ -196,6 +201,7 @@ def load_session(folder: Path) -> SessionData:
         receipts=tuple(columns.receipts),
         events=tuple(columns.events),
         identity_events=tuple(columns.identities.events),
+        lookahead=columns.lookahead,
         notes=tuple(columns.notes),
         end=columns.end,
         damage=damage,

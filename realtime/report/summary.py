@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from realtime.decision import State
+from realtime.report import lookahead
 from realtime.report.session_data import STAGES, SessionData, load_session
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
@@ -62,6 +63,9 @@ def summarize(data: SessionData) -> dict[str, Any]:
         "identity": {
             kind: sum(event.kind == kind for event in data.identity_events) for kind in ("suspected", "corrected")
         },
+        "lookahead": data.lookahead.numbers(
+            data.description.get("rig", {}), data.description.get("model", {}).get("skeleton", {}).get("nodes", ())
+        ),
         "stimuli": stimulus_outcomes(data),
         "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
         "refused_commands": dict(
@@ -91,6 +95,8 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
         lines.append(
             f"identity: tracks suspected of being another animal {suspected} times, corrected {corrected} times"
         )
+    if numbers["lookahead"] is not None:
+        lines += lookahead.in_words(numbers["lookahead"])
     for name, outcomes in numbers["stimuli"].items():
         lines.append(f"stimulus {name}: {_counts(outcomes) or 'never asked for'}")
     lines += [f"{count} × refused by the device: {why}" for why, count in numbers["refused_commands"].items()]

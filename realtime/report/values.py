@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from realtime.decision import State
+from realtime.lookahead import LookAheadOptions
 from realtime.report.drawing import ALARM, INK, Scale, curve, line, svg, text, thin_out, tick_label
 from realtime.report.session_data import Bout, SessionData
 from realtime.report.timeline import LEFT, ON_COLOR, RIGHT, WIDTH, drawable, time_axis
@@ -73,11 +74,18 @@ def recorded_rule(description: Mapping[str, Any], name: str) -> Rule | None:
             centre=rig["animal"]["centre"],
             px_per_mm=rig.get("calibration", {}).get("px_per_mm"),
             zones={zone: ZoneSpec.model_validate(spec) for zone, spec in rig.get("zones", {}).items()},
+            predicted_nodes=_predicted_nodes(rig, model),
             rules={rule: RuleSpec.model_validate(spec) for rule, spec in rig["rules"].items()},
         )
         return compile_rule(name, context.rules[name], context)
     except (KeyError, ValidationError, RuleError):
         return None  # a session of another version: its numbers are still there, without their names
+
+
+def _predicted_nodes(rig: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if "lookahead" not in rig:
+        return None
+    return LookAheadOptions.model_validate(rig["lookahead"]).predicted_nodes(model["skeleton"]["nodes"])
 
 
 def quantity(comparison: Comparison) -> str:

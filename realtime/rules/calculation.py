@@ -31,7 +31,7 @@ class Op(IntEnum):
     FACING = 4  # pops back, front, centre and target points
     HEADING = 5  # pops back and front points
     ORIENTATION = 6  # pops back and front points of two animals
-    NEAREST = 7  # role, role
+    NEAREST = 7  # role, role; which of them is predicted: 1 = the first, 2 = the second, 3 = both
     IN_ZONE = 8  # index of the zone's first constant; pops a point
     COUNT_IN_ZONE = 9  # index of the zone's first constant, node
     VISIBLE = 10  # role, node or -1 for any node
@@ -65,6 +65,7 @@ class Op(IntEnum):
     GREATER_EQUAL = 36
     # Not a quantity of two: calculated before those.
     STATE = 37  # column of the other rule; role and role of the pair that is asked for, -1 for none
+    PREDICTED_POINT = 38  # role, node; pushes x, y
 
 
 @inner
@@ -205,6 +206,7 @@ def calculate(
     amounts: NDArray[np.float64],
     track_ids: NDArray[np.int32],
     xy: NDArray[np.float32],
+    predicted_xy: NDArray[np.float32],
     node_scores: NDArray[np.float32],
     identity_confidence: NDArray[np.float32],
     suspect_ids: NDArray[np.int32],
@@ -224,6 +226,11 @@ def calculate(
             row = rows[a]
             stack[top - 1] = xy[row, b, 0] if row >= 0 else math.nan
             stack[top] = xy[row, b, 1] if row >= 0 else math.nan
+        elif op == Op.PREDICTED_POINT:
+            top += 2
+            row = rows[a]
+            stack[top - 1] = predicted_xy[row, b, 0] if row >= 0 else math.nan
+            stack[top] = predicted_xy[row, b, 1] if row >= 0 else math.nan
         elif op == Op.RECORD:
             values[a] = stack[top]
         elif op == Op.DISTANCE:
@@ -249,7 +256,8 @@ def calculate(
             )
         elif op == Op.NEAREST:
             top += 1
-            stack[top] = shapes.nearest(xy, rows[a], rows[b])
+            one_xy, other_xy = predicted_xy if c & 1 else xy, predicted_xy if c & 2 else xy
+            stack[top] = shapes.nearest(one_xy, rows[a], other_xy, rows[b])
         elif op == Op.IN_ZONE:
             top -= 1
             stack[top] = shapes.in_zone(stack[top], stack[top + 1], constants, a)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from realtime.rules.errors import RuleError, Source, Span, suggestion
-from realtime.rules.functions import FUNCTIONS, Function, Parameter, Result
-from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant
+from realtime.rules.functions import FUNCTIONS, Function, Parameter, Result, needed_nodes
+from realtime.rules.language import PREDICTED, Call, Infix, Node, Number, Point, Prefix, is_constant
 from realtime.rules.spec import RuleContext
 from realtime.rules.units import DIFFERENCE, DURATION, LENGTH, NUMBER, UNITS, Dimension, units_of
 
@@ -160,6 +160,12 @@ class Checker:
                 f"{suggestion(node.name, tuple(FUNCTIONS))}",
             )
         self._count(node, function)
+        if function.result is Result.POINT:
+            raise self._error(
+                node.span,
+                f"expected a number or a condition, got the point '{self._text(node)}'; points go into "
+                f"functions, as in 'distance({self._text(node)}, ...)'",
+            )
         dimensions: list[Dimension] = []
         for index, argument in enumerate(node.arguments):
             parameter = function.parameters[min(index, len(function.parameters) - 1)]
@@ -177,7 +183,7 @@ class Checker:
             elif parameter is Parameter.RULE:
                 self._rule(node, argument)
             else:
-                self._point_argument(node.name, parameter, argument)
+                self._point_argument(node.name, parameter, argument, predicts=function.predicts)
         return dimensions[0] if function.result is Result.AS_ARGUMENTS else function.result
 
     def _plain(self, call: Call, function: Function, argument: Node) -> Dimension:
@@ -256,7 +262,10 @@ class Checker:
             f"expected {node.name}({', '.join(kept)}{tail}), got {n_got} argument{'' if n_got == 1 else 's'}",
         )
 
-    def _point_argument(self, name: str, parameter: Parameter, argument: Node) -> None:
+    def _point_argument(self, name: str, parameter: Parameter, argument: Node, *, predicts: bool) -> None:
+        if isinstance(argument, Call) and argument.name == PREDICTED:
+            self._predicted(name, parameter, argument, predicts=predicts)
+            return
         if not isinstance(argument, Point):
             raise self._error(
                 argument.span, f"expected {parameter.value} as argument of '{name}', got '{self._text(argument)}'"
@@ -271,6 +280,38 @@ class Checker:
                 f"'{self._text(argument)}.{self._context.node_names[0]}'",
             )
         self._animal_nodes(name, parameter, argument)
+
+    def _predicted(self, name: str, parameter: Parameter, argument: Call, *, predicts: bool) -> None:
+        """Refuse what cannot be predicted, or where it cannot stand."""
+        self._count(argument, FUNCTIONS[PREDICTED])
+        inside = argument.arguments[0]
+        predicted = self._context.predicted_nodes
+        if predicted is None:
+            raise self._error(
+                argument.span,
+                f"expected $.lookahead for '{PREDICTED}', got none; add the section [lookahead] to the rig, or write "
+                f"'{self._text(inside)}', where it is seen",
+            )
+        if not predicts:
+            able = ", ".join(function for function, what in FUNCTIONS.items() if what.predicts)
+            raise self._error(
+                argument.span,
+                f"expected what is seen for '{name}', got '{self._text(argument)}'; write '{self._text(inside)}' "
+                f"(predicted points go into {able})",
+            )
+        if not isinstance(inside, Point):
+            raise self._error(
+                inside.span,
+                f"expected {Parameter.ANIMAL_OR_NODE.value} as argument of '{PREDICTED}', got '{self._text(inside)}'",
+            )
+        self._point_argument(name, parameter, inside, predicts=False)
+        for node in sorted(needed_nodes(inside, parameter, self._context), key=self._context.node_names.index):
+            if node not in predicted:
+                raise self._error(
+                    inside.node_span,
+                    f"expected a node that is predicted ({', '.join(predicted)}), got '{node}'; add it to a group in "
+                    "$.lookahead.groups",
+                )
 
     def _animal_nodes(self, name: str, parameter: Parameter, argument: Point) -> None:
         """Refuse a role whose front, back or centre is needed where the rig names none."""

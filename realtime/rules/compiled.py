@@ -17,7 +17,19 @@ from realtime.rules.checked import Checker
 from realtime.rules.errors import Place, RuleError, Source
 from realtime.rules.functions import DEFAULT_WINDOW_S, FUNCTIONS, Function, Parameter, Result
 from realtime.rules.kernel import Role, Setting
-from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, parse, walk
+from realtime.rules.language import (
+    Call,
+    Infix,
+    Node,
+    Number,
+    Point,
+    Prefix,
+    is_constant,
+    is_predicted,
+    parse,
+    point_of,
+    walk,
+)
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.units import UNITS, Dimension
 from realtime.rules.zones import encoded
@@ -60,6 +72,7 @@ class Program:
         width: Columns of memory that a binding needs, see `windows`.
         needs: The rules that it names, and where.
         asks_for_pairs: Whether it asks for one pair of such a rule.
+        predicts: Whether it asks where an animal will be.
     """
 
     name: str
@@ -72,6 +85,7 @@ class Program:
     width: int
     needs: Mapping[str, Place]
     asks_for_pairs: bool
+    predicts: bool
 
 
 def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
@@ -158,6 +172,7 @@ def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitt
         width=emitter.width,
         needs=_needs(conditions),
         asks_for_pairs=emitter.asks_for_pairs,
+        predicts=emitter.predicts,
     )
 
 
@@ -180,6 +195,7 @@ class Emitter:
         self.width = 0
         self.unit = ""  # of the comparison in hand
         self.asks_for_pairs = False
+        self.predicts = False
         self._zones: dict[str, int] = {}
         self.roles: dict[str, tuple[int, int]] = {
             role: (how, 0) for role, how in zip(spec.any_pair or (), (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
@@ -255,18 +271,23 @@ class Emitter:
             self._fold(node, function.ops[0], scale, condition)
             return
         operands: list[int] = []  # of the operations, in the order of their arguments
+        predicted: list[bool] = []  # of its points
         for parameter, argument in zip(function.parameters, node.arguments, strict=False):
             if parameter is Parameter.CONDITION:
                 self.truth(argument, condition)
             elif parameter in {Parameter.QUANTITY, Parameter.LENGTH}:
                 self.quantity(argument, scale, condition)
-            elif isinstance(argument, Point):
-                operands += self._operands(argument, parameter)
+            elif (point := point_of(argument)) is not None:
+                predicted.append(is_predicted(argument))
+                operands += self._operands(point, parameter, Op.PREDICTED_POINT if predicted[-1] else Op.POINT)
+        self.predicts |= any(predicted)
         if function.slot:
             operands = self._slot(node, function)
         if Parameter.RULE in function.parameters:
             self.asks_for_pairs |= len(operands) > 1
             operands += [-1] * (len(function.parameters) - len(operands))
+        if Op.NEAREST in function.ops:
+            operands.append(predicted[0] + 2 * predicted[1])
         for op in function.ops:
             self._emit(op, *operands)
 
@@ -286,12 +307,12 @@ class Emitter:
         role = self._role(first.role) if isinstance(first, Point) else -1
         return [slot, self._stored(round(window_s * 1e9)), role]
 
-    def _operands(self, point: Point, parameter: Parameter) -> list[int]:
+    def _operands(self, point: Point, parameter: Parameter, push: Op) -> list[int]:
         if parameter is Parameter.ZONE:
             return self._zone(point)
         if parameter is Parameter.RULE:
             return [list(self._context.rules).index(point.role)]
-        return self._point(point, parameter)
+        return self._point(point, parameter, push)
 
     def _zone(self, point: Point) -> list[int]:
         """Return where the constants hold a zone, and the centre's node."""
@@ -301,7 +322,7 @@ class Emitter:
         centre = self._context.centre
         return [self._zones[point.role], 0 if centre is None else self._context.node_names.index(centre)]
 
-    def _point(self, point: Point, parameter: Parameter) -> list[int]:
+    def _point(self, point: Point, parameter: Parameter, push: Op) -> list[int]:
         """Push the points that a parameter stands for, or return the operands that do: a role, perhaps with a node."""
         role, nodes, context = self._role(point.role), self._context.node_names, self._context
         if parameter is Parameter.ANIMAL:
@@ -315,7 +336,7 @@ class Emitter:
             pushed = [point.node or context.centre]
         for node in pushed:
             if node is not None:  # the checker lets no rule through that needs a node which the rig does not name
-                self._emit(Op.POINT, role, nodes.index(node))
+                self._emit(push, role, nodes.index(node))
         return []
 
     def _role(self, name: str) -> int:

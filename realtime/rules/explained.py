@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from realtime.rules import functions
-from realtime.rules.language import Call, Number, Point
+from realtime.rules.language import Call, Number, Point, point_of
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.together import compile_rule
 from realtime.rules.traced import CONDITION, Part, compile_traced
@@ -120,23 +120,9 @@ def _nodes(parts: tuple[Part, ...], context: RuleContext) -> tuple[str, ...]:
             for argument, parameter in zip(
                 part.node.arguments, functions.FUNCTIONS[part.node.name].parameters, strict=False
             ):
-                needed |= needed_nodes(argument, parameter, context)
+                point = point_of(argument)
+                needed |= set() if point is None else functions.needed_nodes(point, parameter, context)
     return tuple(node for node in context.node_names if node in needed)
-
-
-def needed_nodes(argument: object, parameter: functions.Parameter, context: RuleContext) -> set[str | None]:
-    """Return the nodes that a function needs of an animal that it is given, those of its heading included."""
-    if parameter is functions.Parameter.HEADED:
-        needed = {context.front, context.back, context.centre}
-    elif parameter is functions.Parameter.AXIS:
-        needed = {context.front, context.back}
-    elif parameter is functions.Parameter.POINT and isinstance(argument, Point):
-        return {argument.node or context.centre}
-    elif parameter is functions.Parameter.ZONE:
-        return {context.centre}
-    else:
-        return set()
-    return needed | ({argument.node} if isinstance(argument, Point) else set())
 
 
 def _windows(part: Part) -> list[str]:
@@ -152,4 +138,4 @@ def _windows(part: Part) -> list[str]:
     return [f"{functions.DEFAULT_WINDOW_S:g} s"]
 
 
-__all__ = ["CONDITION", "Explanation", "explain", "headline", "needed_nodes", "timing", "unknown_table"]
+__all__ = ["CONDITION", "Explanation", "explain", "headline", "timing", "unknown_table"]

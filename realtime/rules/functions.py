@@ -17,6 +17,7 @@
 | `swap_suspected(a)` | whether a may be another animal since some time, as far as the tracker knows | the animal is absent |
 | `state(rule)` | whether another rule of the rig is on in this frame; one with `any_pair`, whether it is for any | the other rule is UNKNOWN |
 | `state(rule, a, b)` | whether another rule, one with `any_pair`, is on for a and b in this order; its `for_s` and `refractory_s` count | it is UNKNOWN for them, a or b is absent, or both are one animal |
+| `predicted(p)` | the point, or the animal, where it will be when a stimulus that is decided now takes effect; it stands for a point in `distance`, `nearest`, `contact`, `facing`, `heading`, `orientation` and `in_zone`, needs `[lookahead]` in the rig, and is where it is seen while the look-ahead has switched itself off | it is not seen |
 | `abs(x)` `min(x, y, …)` `max(x, y, …)` | a number of the same kind | an argument is unknown |
 | `speed(p)` `speed(p, window)` | how far the point is from where it was a window ago, per second | it is not seen now, or was not between one and three windows ago |
 | `approach_speed(a, b)` `…(a, b, window)` | by how much a came nearer, per second, to where b is now; b's own way does not count, so that who keeps up with one that flees approaches it; negative when it goes away | b is not seen, or as `speed` of a |
@@ -45,6 +46,8 @@ from types import MappingProxyType
 from typing import Final
 
 from realtime.rules.calculation import Op
+from realtime.rules.language import PREDICTED, Point
+from realtime.rules.spec import RuleContext
 from realtime.rules.units import ANGLE, DIRECTION, LENGTH, NUMBER, SPEED, TURNING, Dimension
 from realtime.rules.windows import Average, Motion, Past
 
@@ -73,6 +76,7 @@ class Result(Enum):
     """What a function gives where that is not a fixed dimension."""
 
     TRUTH = "true or false"
+    POINT = "a point"
     AS_ARGUMENTS = "the dimension that all arguments share"
 
 
@@ -88,6 +92,7 @@ class Function:
         repeats: Whether the last parameter may come again and again.
         slot: Columns of memory that it needs.
         n_optional: How many of the last arguments may be left out, all of them together.
+        predicts: Whether its points may be predicted ones.
     """
 
     ops: tuple[Op, ...]
@@ -96,6 +101,7 @@ class Function:
     repeats: bool = False
     slot: int = 0
     n_optional: int = 0
+    predicts: bool = False
 
 
 def _motion(op: Op, parameters: tuple[Parameter, ...], result: Dimension, *before: Op) -> Function:
@@ -108,13 +114,13 @@ _TRUTH, _AS_ARGUMENTS = Result.TRUTH, Result.AS_ARGUMENTS
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
-        "distance": Function((Op.DISTANCE,), (_POINT, _POINT), LENGTH),
-        "nearest": Function((Op.NEAREST,), (_ANIMAL, _ANIMAL), LENGTH),
-        "contact": Function((Op.NEAREST, Op.GREATER), (_ANIMAL, _ANIMAL, Parameter.LENGTH), _TRUTH),
-        "facing": Function((Op.FACING,), (Parameter.HEADED, _POINT), ANGLE),
-        "heading": Function((Op.HEADING,), (_AXIS,), DIRECTION),
-        "orientation": Function((Op.ORIENTATION,), (_AXIS, _AXIS), ANGLE),
-        "in_zone": Function((Op.IN_ZONE,), (_POINT, _ZONE), _TRUTH),
+        "distance": Function((Op.DISTANCE,), (_POINT, _POINT), LENGTH, predicts=True),
+        "nearest": Function((Op.NEAREST,), (_ANIMAL, _ANIMAL), LENGTH, predicts=True),
+        "contact": Function((Op.NEAREST, Op.GREATER), (_ANIMAL, _ANIMAL, Parameter.LENGTH), _TRUTH, predicts=True),
+        "facing": Function((Op.FACING,), (Parameter.HEADED, _POINT), ANGLE, predicts=True),
+        "heading": Function((Op.HEADING,), (_AXIS,), DIRECTION, predicts=True),
+        "orientation": Function((Op.ORIENTATION,), (_AXIS, _AXIS), ANGLE, predicts=True),
+        "in_zone": Function((Op.IN_ZONE,), (_POINT, _ZONE), _TRUTH, predicts=True),
         "count_in_zone": Function((Op.COUNT_IN_ZONE,), (_ZONE,), NUMBER),
         "visible": Function((Op.VISIBLE,), (Parameter.ANIMAL_OR_NODE,), _TRUTH),
         "score": Function((Op.SCORE,), (Parameter.NODE,), NUMBER),
@@ -122,6 +128,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "identity_confidence": Function((Op.IDENTITY_CONFIDENCE,), (_ANIMAL,), NUMBER),
         "swap_suspected": Function((Op.SWAP_SUSPECTED,), (_ANIMAL,), _TRUTH),
         "state": Function((Op.STATE,), (Parameter.RULE, _ANIMAL, _ANIMAL), _TRUTH, n_optional=2),
+        PREDICTED: Function((Op.PREDICTED_POINT,), (Parameter.ANIMAL_OR_NODE,), Result.POINT),
         "abs": Function((Op.ABS,), (_QUANTITY,), _AS_ARGUMENTS),
         "min": Function((Op.MIN,), (_QUANTITY, _QUANTITY), _AS_ARGUMENTS, repeats=True),
         "max": Function((Op.MAX,), (_QUANTITY, _QUANTITY), _AS_ARGUMENTS, repeats=True),
@@ -135,3 +142,18 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "mean": Function((Op.MEAN,), (_QUANTITY, _WINDOW), _AS_ARGUMENTS, slot=Average.SIZE),
     }
 )
+
+
+def needed_nodes(point: Point, parameter: Parameter, context: RuleContext) -> set[str]:
+    """Return the nodes that a function needs of an animal that it is given, those of its heading included."""
+    if parameter is Parameter.HEADED:
+        needed = {context.front, context.back, context.centre}
+    elif parameter is Parameter.AXIS:
+        needed = {context.front, context.back}
+    elif parameter is Parameter.POINT:
+        needed = {point.node or context.centre}
+    elif parameter is Parameter.ZONE:
+        needed = {context.centre}
+    else:
+        needed = set()
+    return {node for node in needed if node is not None}

@@ -283,6 +283,7 @@ def evaluate_frames(
     timestamps_ns: NDArray[np.int64],
     track_ids: NDArray[np.int32],
     xy: NDArray[np.float32],
+    predicted_xy: NDArray[np.float32],
     node_scores: NDArray[np.float32],
     identity_confidence: NDArray[np.float32],
     class_ids: NDArray[np.int32],
@@ -311,6 +312,7 @@ def evaluate_frames(
         timestamps_ns: `(n_frames,)`, ascending.
         track_ids: `(n_rows,)`, ascending within a frame.
         xy: `(n_rows, n_nodes, 2)` px, NaN = not seen.
+        predicted_xy: `(n_rows, n_nodes, 2)` px, where they will be, for `predicted`.
         node_scores: `(n_rows, n_nodes)`.
         identity_confidence: `(n_rows,)`.
         class_ids: `(n_rows,)`.
@@ -359,6 +361,7 @@ def evaluate_frames(
                 amounts,
                 track_ids,
                 xy,
+                predicted_xy,
                 node_scores,
                 identity_confidence,
                 suspect_ids,
@@ -411,7 +414,7 @@ def machine_code() -> Callable[..., None]:
         _array(i64, 1, readonly=False),
     )
     frames = (_array(i64, 1), _array(i64, 1))
-    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
+    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
     results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
     return compiled(evaluate_frames, signature, allocates=True)

@@ -6,7 +6,7 @@
     quantity    = quantity ("+" | "-") quantity | quantity ("*" | "/") quantity | "-" quantity
                 | number [unit] | call | "(" quantity ")"
     call        = name "(" argument ("," argument)* ")"
-    argument    = point | quantity | condition
+    argument    = point | "predicted" "(" point ")" | quantity | condition
     unit        = name ["/" name]
     point       = role ["." node]
 
@@ -119,6 +119,9 @@ class Infix:
 
 Node: TypeAlias = Number | Point | Call | Prefix | Infix
 
+PREDICTED = "predicted"
+"""The call that stands for a point at the time of the stimulus, where a point can stand."""
+
 
 def parse(source: Source) -> Node:
     """Return the tree of an expression.
@@ -141,6 +144,18 @@ def walk(node: Node) -> Iterator[Node]:
         case Call():
             for argument in node.arguments:
                 yield from walk(argument)
+
+
+def is_predicted(node: Node) -> bool:
+    """Whether a tree is a call of `predicted`."""
+    return isinstance(node, Call) and node.name == PREDICTED
+
+
+def point_of(node: Node) -> Point | None:
+    """Return the point that a tree stands for, as it is or predicted; None where it is neither."""
+    if isinstance(node, Call) and node.name == PREDICTED and len(node.arguments) == 1:
+        node = node.arguments[0]
+    return node if isinstance(node, Point) else None
 
 
 def is_constant(node: Node) -> bool:

@@ -28,6 +28,7 @@ class TrackTable:
         class_ids: `(n_rows,)` int32, -1 = unknown.
         suspect_ids: `(n_rows,)` int32, 0 = not suspected of being another animal.
         corrected_ids: `(n_rows,)` int32, 0 = shows the same animal as in the frame before, as far as is known.
+        predicted_xy: `(n_rows, n_nodes, 2)` float32, px, where they will be; None where a frame does not say.
     """
 
     frame_ids: NDArray[np.int64]
@@ -40,6 +41,7 @@ class TrackTable:
     class_ids: NDArray[np.int32]
     suspect_ids: NDArray[np.int32]
     corrected_ids: NDArray[np.int32]
+    predicted_xy: NDArray[np.float32] | None = None
 
     @classmethod
     def stack(cls, frame_ids: Sequence[int], timestamps_ns: Sequence[int], frames: Sequence[Tracks]) -> Self:
@@ -53,6 +55,7 @@ class TrackTable:
                 "track table: expected as many frame ids, timestamps and tracks, and at least one, got "
                 f"{len(frame_ids)}, {len(timestamps_ns)} and {len(frames)}"
             )
+        predicted = [tracks.prediction.xy for tracks in frames if tracks.prediction is not None]
         return cls(
             np.array(frame_ids, np.int64),
             np.array(timestamps_ns, np.int64),
@@ -64,20 +67,19 @@ class TrackTable:
             np.concatenate([tracks.class_ids for tracks in frames]),
             np.concatenate([tracks.suspect_ids for tracks in frames]),
             np.concatenate([tracks.corrected_ids for tracks in frames]),
+            np.concatenate(predicted) if len(predicted) == len(frames) else None,
         )
 
     def head(self, n_frames: int) -> Self:
         """Return the first frames; the arrays are views."""
         n_rows = int(self.offsets[n_frames])
-        return type(self)(
-            self.frame_ids[:n_frames],
-            self.timestamps_ns[:n_frames],
-            self.offsets[: n_frames + 1],
-            *(getattr(self, name)[:n_rows] for name in _ROW_ARRAYS),
-        )
+        rows = {name: getattr(self, name)[:n_rows] for name in _ROW_ARRAYS}
+        predicted_xy = None if self.predicted_xy is None else self.predicted_xy[:n_rows]
+        frames = self.frame_ids[:n_frames], self.timestamps_ns[:n_frames], self.offsets[: n_frames + 1]
+        return type(self)(*frames, predicted_xy=predicted_xy, **rows)
 
     def tracks(self, index: int) -> Tracks:
-        """Return the tracks of one frame; `last_seen_ns`, which no rule knows, is 0."""
+        """Return the tracks of one frame, without a prediction; `last_seen_ns`, which no rule knows, is 0."""
         first, stop = self.offsets[index : index + 2].tolist()
         rows = {name: getattr(self, name)[first:stop] for name in _ROW_ARRAYS}
         return Tracks(last_seen_ns=np.zeros(stop - first, np.int64), **rows)

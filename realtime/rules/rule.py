@@ -101,6 +101,7 @@ class Rule:
         self._code, self._program = (program.code, program.constants), (program.bindings, settings)
         self._states = States() if states is None else states
         self._frame: tuple[int, int] | None = None  # the last one that was evaluated
+        self._predicts = program.predicts
         self._any_pair = bool(program.settings[Setting.ANY_PAIR])
         self._memory = np.zeros(len(Memory), np.int64)
         self._width = program.width
@@ -129,7 +130,8 @@ class Rule:
             timestamp_ns: The frame's time, not before that of the frame before.
 
         Raises:
-            RuntimeError: A rule that this one names was not evaluated on this frame yet.
+            RuntimeError: A rule that this one names was not evaluated on this frame yet, or this one asks where an
+                animal will be, and the tracks do not say.
         """
         self._frame = (frame_id, timestamp_ns)
         for rule in self.needs:
@@ -138,7 +140,9 @@ class Rule:
                     f"rule {self.name}: expected rule {rule.name}, which it names, to be evaluated before it on frame "
                     f"{frame_id}; evaluate rules in the order of compile_rules"
                 )
-        n_tracks = len(tracks.track_ids)
+        prediction, n_tracks = tracks.prediction, len(tracks.track_ids)
+        if self._predicts and prediction is None:
+            raise RuntimeError(f"rule {self.name}: expected tracks with a prediction for 'predicted', got none")
         if self._any_pair and n_tracks * (n_tracks - 1) > self._bindings.shape[1]:
             self._grow(n_tracks)
         self._states.fit(n_tracks)
@@ -155,6 +159,7 @@ class Rule:
             self._timestamp_ns,
             tracks.track_ids,
             tracks.xy,
+            tracks.xy if prediction is None else prediction.xy,
             tracks.node_scores,
             tracks.identity_confidence,
             tracks.class_ids,
@@ -199,7 +204,9 @@ class Rule:
     def _run(
         self, recording: TrackTable, states: NDArray[np.int8], pair: tuple[int, int] | None
     ) -> tuple[DecisionTable, "Progress"]:
-        n_frames = len(recording.frame_ids)
+        n_frames, predicted_xy = len(recording.frame_ids), recording.predicted_xy
+        if self._predicts and predicted_xy is None:
+            raise RuntimeError(f"rule {self.name}: expected tracks with a prediction for 'predicted', got none")
         outcomes = np.zeros((n_frames, self._outcome.shape[1]), np.int32)
         values = np.zeros((n_frames, self._values.shape[1]))
         memory = np.zeros(len(Memory), np.int64)
@@ -219,6 +226,7 @@ class Rule:
             recording.timestamps_ns,
             recording.track_ids,
             recording.xy,
+            recording.xy if predicted_xy is None else predicted_xy,
             recording.node_scores,
             recording.identity_confidence,
             recording.class_ids,

@@ -46,13 +46,14 @@ def wrapped(angle: float, half_turn: float) -> float:
 
 
 @inner
-def nearest(xy: NDArray[np.float32], one: int, other: int) -> float:
+def nearest(one_xy: NDArray[np.float32], one: int, other_xy: NDArray[np.float32], other: int) -> float:
     """Return the smallest distance between a node of one row and a node of another, of those that are seen.
 
     Args:
-        xy: `(n_rows, n_nodes, 2)` px, NaN = not seen.
-        one: A row, or -1.
-        other: A row, or -1.
+        one_xy: `(n_rows, n_nodes, 2)` px, NaN = not seen.
+        one: A row of it, or -1.
+        other_xy: The same, for the other.
+        other: A row of it, or -1.
 
     Returns:
         px; NaN where nothing of one of them is seen.
@@ -60,12 +61,12 @@ def nearest(xy: NDArray[np.float32], one: int, other: int) -> float:
     least = math.nan
     if one < 0 or other < 0:
         return least
-    for i in range(xy.shape[1]):
-        x, y = float(xy[one, i, 0]), float(xy[one, i, 1])
+    for i in range(one_xy.shape[1]):
+        x, y = float(one_xy[one, i, 0]), float(one_xy[one, i, 1])
         if math.isnan(x) or math.isnan(y):
             continue
-        for k in range(xy.shape[1]):
-            dx, dy = float(xy[other, k, 0]) - x, float(xy[other, k, 1]) - y
+        for k in range(other_xy.shape[1]):
+            dx, dy = float(other_xy[other, k, 0]) - x, float(other_xy[other, k, 1]) - y
             square = dx * dx + dy * dy
             if math.isnan(least) or square < least:
                 least = square

@@ -80,6 +80,7 @@ class RuleContext:
         px_per_mm: The calibration, or None.
         zones: The rig's zones.
         rules: All rules of the rig, as far as they may ask for one another.
+        predicted_nodes: The nodes that the look-ahead predicts; None where the rig has none.
 
     Raises:
         RuleError: A name is not a node or a class, or the calibration is not a positive number.
@@ -94,6 +95,7 @@ class RuleContext:
     px_per_mm: float | None = None
     zones: Mapping[str, ZoneSpec] = field(default_factory=dict)
     rules: Mapping[str, RuleSpec] = field(default_factory=dict)
+    predicted_nodes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         problems = [

@@ -9,7 +9,7 @@ from realtime.rules.calculation import Op
 from realtime.rules.compiled import Comparison, Condition, Emitter, Program, checked_conditions, emit_program
 from realtime.rules.errors import Span
 from realtime.rules.functions import Result
-from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant
+from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, point_of
 from realtime.rules.rule import Rule
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.together import join_rule
@@ -139,6 +139,8 @@ def _with_depths(node: Node, depth: int) -> Iterator[tuple[Node, int]]:
 
 
 def _kind(node: Node, condition: Condition) -> str:
+    if (point := point_of(node)) is not None and isinstance(node, Call):
+        return "a role, predicted" if point.node is None else "a node of a role, predicted"
     if isinstance(node, Point):
         if node.role in condition.checker.rules:
             return "a rule"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from realtime.decision import State
-from realtime.rules.explained import headline, needed_nodes
-from realtime.rules.functions import FUNCTIONS
-from realtime.rules.language import Call, Infix
+from realtime.rules.explained import headline
+from realtime.rules.functions import FUNCTIONS, needed_nodes
+from realtime.rules.language import Call, Infix, point_of
 from realtime.rules.recording import DecisionTable, TrackTable
 from realtime.rules.rule import Progress
 from realtime.rules.spec import RuleContext, RuleSpec
@@ -196,12 +196,12 @@ def _no_animal(role: str, context: RuleContext, tracks: Tracks) -> str:
 
 def _unseen(role: str, track_id: int, traced: TracedRule, context: RuleContext, tracks: Tracks) -> list[str]:
     points = tracks.xy[int(np.flatnonzero(tracks.track_ids == track_id)[0])]
-    needed: set[str | None] = set()
+    needed: set[str] = set()
     for part in traced.parts:
         if isinstance(part.node, Call):
             for argument, parameter in zip(part.node.arguments, FUNCTIONS[part.node.name].parameters, strict=False):
-                if getattr(argument, "role", "") == role:
-                    needed |= needed_nodes(argument, parameter, context)
+                if (point := point_of(argument)) is not None and point.role == role:
+                    needed |= needed_nodes(point, parameter, context)
     unseen = [node for index, node in enumerate(context.node_names) if node in needed and np.isnan(points[index]).any()]
     return [f"{role} (track {track_id}): not seen: {', '.join(unseen)}"] if unseen else []
 

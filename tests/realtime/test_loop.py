@@ -8,6 +8,7 @@ import pytest
 from camera_drivers.errors import CameraTimeoutError
 from models.poses import Poses
 from realtime.decision import State
+from realtime.lookahead import LookAhead, LookAheadOptions
 from realtime.loop import run_loop
 from realtime.rules import RuleContext, RuleSpec, compile_rule
 
@@ -98,3 +99,27 @@ def test_a_model_that_gives_nan_makes_rules_unknown_and_fires_nothing(make_bench
     assert states == [State.ON, State.ON, State.UNKNOWN, State.UNKNOWN, State.UNKNOWN]
     outcomes = [[intent.outcome for intent in frame.action.intents] for frame in bench.sink.frames]
     assert outcomes == [["sent"], [], [], [], []]
+
+
+def test_rules_and_sinks_are_given_where_the_animals_will_be_at_the_measured_latency(make_bench):
+    bench = make_bench(n_frames=3)
+    bench.clock.time_ns = 700_000
+    ahead = LookAhead(LookAheadOptions(camera_latency_ms=2.0, device_latency_ms=3.0), ("a", "b", "c"), 2)
+    asked = []
+    bench.parts = replace(bench.parts, lookahead=ahead, rules=(NotingRule(bench.parts.rules[0].evaluate, asked),))
+    run_loop(bench.parts, bench.stop)
+    seen = [frame.tracks.prediction for frame in bench.sink.frames]
+    assert [tracks.prediction for tracks in asked] == seen
+    assert [prediction.horizon_ns for prediction in seen] == [5_000_000, 5_700_000, 5_700_000]
+
+
+class NotingRule:
+    """Notes the tracks that it is asked about."""
+
+    def __init__(self, evaluate, asked):
+        self._evaluate = evaluate
+        self._asked = asked
+
+    def evaluate(self, tracks, frame_id, timestamp_ns):
+        self._asked.append(tracks)
+        return self._evaluate(tracks, frame_id, timestamp_ns)

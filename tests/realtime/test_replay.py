@@ -1,5 +1,6 @@
 """Replay: the same program on the same input gives the same bytes, and says where it does not."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 from realtime.recording.log import read_log
+from realtime.recording.records import FrameRecord, NoteRecord
 from realtime.replay import ReplayError, replay_session
+from realtime.report import summary, summary_text, write_report
 from realtime.rig import load_rig
 
 SESSION_A = Path(__file__).parents[2] / ".." / "shared" / "data" / "flies_1024" / "session_a.mp4"
@@ -237,3 +240,92 @@ def test_what_is_no_session_is_an_error_and_exit_code_2(tmp_path):
     done = run_cli("replay", tmp_path)
     assert done.returncode == 2
     assert "not a session folder" in done.stderr
+
+
+LOOKAHEAD = """
+[lookahead]
+camera_latency_ms = 4.0
+device_latency_ms = 6.0
+grade_s = 0.1      # and a filter that follows every pixel of noise: it is switched off and on again
+acceleration = 1e5
+noise = 0.001
+[lookahead.groups]
+trunk = ["head", "thorax", "abdomen"]
+"""
+AHEAD = 'when = "distance(predicted(a.head), predicted(b.thorax)) < {near} mm"'
+
+
+@pytest.fixture(scope="module")
+def session_ahead(tmp_path_factory):
+    """One recorded session whose rule asks where the animals will be, with a look-ahead that often switches itself."""
+    folder = tmp_path_factory.mktemp("ahead")
+    rest = REST.replace('when = "distance(a.head, b.thorax) < {near} mm"', AHEAD)
+    assert rest != REST
+    settings = {"frames": "every", "model": "sim_pair", "near": 5, "far": 6, "video": "none"}
+    rig = folder / "rig.toml"
+    rig.write_text(simulated(300) + LOOKAHEAD + rest.format(**settings))
+    end = run_live(Request(rig=str(rig), out=str(folder / "session")), StopRequest())
+    assert end.end.error is None
+    return folder / "session"
+
+
+def predictions(session):
+    records = [record for record in read_log(session / "events.log") if isinstance(record, FrameRecord)]
+    return records, [record.tracks.prediction for record in records]
+
+
+@pytest.mark.parametrize("source", ["frames", "poses"])
+def test_a_replay_predicts_the_same_to_the_bit(session_ahead, source):
+    comparison, _ = replay_session(session_ahead, source=source)
+    assert comparison.first_difference == ""
+    assert comparison.n_replayed == 300
+    _, found = predictions(session_ahead)
+    assert len({prediction.horizon_ns for prediction in found}) > 3, "the horizon is measured, and the computer's"
+
+
+def test_a_session_predicts_for_the_measured_latency_and_what_the_rig_adds(session_ahead):
+    records, found = predictions(session_ahead)
+    took_ns = [record.decided_ns - record.available_ns for record in records]
+    assert found[0].horizon_ns == 10_000_000
+    for index in (1, 2, 50, 299):
+        last = sorted(took_ns[max(0, index - 63) : index])
+        assert found[index].horizon_ns == last[(len(last) - 1) // 2] + 10_000_000
+
+
+def test_a_session_notes_when_its_look_ahead_was_switched(session_ahead):
+    records, found = predictions(session_ahead)
+    notes = [note for note in read_log(session_ahead / "events.log") if isinstance(note, NoteRecord)]
+    told = [note.text for note in notes if note.kind == "look-ahead"]
+    assert any("trunk: switched off: " in text and "no prediction by " in text and " mm" in text for text in told)
+    assert any("trunk: switched on again: " in text for text in told)
+    n_changes = sum(before.is_on != after.is_on for before, after in itertools.pairwise(found))
+    assert len(told) >= n_changes > 0
+    assert {note.host_ns for note in notes if note.kind == "look-ahead"} <= {record.decided_ns for record in records}
+    n_off = 0
+    for record, prediction in zip(records, found, strict=True):
+        of_row = 8 * record.tracks.n_nodes
+        for row in range(record.tracks.n_tracks):
+            if not prediction.is_on[row]:
+                there = slice(row * of_row, (row + 1) * of_row)
+                assert prediction.xy[there] == record.tracks.xy[there]
+                n_off += 1
+    assert 0 < n_off < 2 * len(records)
+
+
+def test_the_report_says_how_good_the_look_ahead_was(session_ahead):
+    ahead = summary(session_ahead)["lookahead"]
+    assert ahead["unit"] == "mm"
+    trunk = ahead["groups"]["trunk"]
+    assert 0.0 < trunk["on_share"] < 1.0
+    assert trunk["switched_off"] > 0
+    assert trunk["error"]["n"] > 100
+    assert "look-ahead of trunk: off by " in summary_text(summary(session_ahead))
+    assert "<h2>Looking ahead</h2>" in write_report(session_ahead).read_text()
+
+
+def test_another_horizon_is_told_as_such(session_ahead, tmp_path):
+    text = (session_ahead / "rig.toml").read_text().replace("device_latency_ms = 6.0", "device_latency_ms = 60.0")
+    (tmp_path / "rig.toml").write_text(text)
+    comparison, _ = replay_session(session_ahead, rig=load_rig(tmp_path / "rig.toml"))
+    assert not comparison.identical
+    assert comparison.first_difference.endswith("tracks: the animals are the same, and where they will be differs")

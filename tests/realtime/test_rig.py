@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from realtime.lookahead import LookAheadOptions
 from realtime.rig import RigError, load_rig, parse_rig
 from realtime.stimulus import LimitSpec, StimulusSpec
 
@@ -152,6 +153,19 @@ def test_every_rig_that_ships_is_valid_without_its_hardware(path):
             "rigs/arena.toml: $.identities.marks.0.at_s: expected greater than or equal to 0, got -1 (int)",
         ),
         (
+            changed("lookahead", value={"horizon": 20.0}),
+            "rigs/arena.toml: $.lookahead.horizon: unknown key; did you mean 'horizon_ms'?",
+        ),
+        (
+            changed("lookahead", value={"horizon_ms": 20.0, "device_latency_ms": 5.0}),
+            "rigs/arena.toml: $.lookahead: expected either horizon_ms, which is the whole way from frame to stimulus, "
+            "or camera_latency_ms and device_latency_ms, which are added to what is measured, got both; remove one",
+        ),
+        (
+            changed("lookahead", "groups", "front", value=["head", 3]),
+            "rigs/arena.toml: $.lookahead.groups.front.1: expected a valid string, got 3 (int)",
+        ),
+        (
             changed("triggers", "laser", value="serial"),
             "rigs/arena.toml: $.triggers.laser: expected a valid dictionary, got 'serial' (str)",
         ),
@@ -225,6 +239,14 @@ def test_the_settings_of_a_rig_are_a_rig_again():
     again = parse_rig(rig.settings, Path("elsewhere/rig.toml"))
     assert again.settings == rig.settings
     assert (again.camera, again.model, again.rules, again.stimuli) == (rig.camera, rig.model, rig.rules, rig.stimuli)
+
+
+@pytest.mark.parametrize("given", [{}, {"horizon_ms": 20.0, "groups": {"front": ["head"], "rear": ["abdomen"]}}])
+def test_the_look_ahead_of_a_rig_comes_back_from_its_settings(given):
+    rig = parse_rig(changed("lookahead", value=given), Path("rigs/arena.toml"))
+    assert rig.lookahead == LookAheadOptions.model_validate(given)
+    assert parse_rig(rig.settings, Path("elsewhere/rig.toml")).lookahead == rig.lookahead
+    assert parse_rig(GOOD, Path("rigs/arena.toml")).lookahead is None
 
 
 def test_paths_are_taken_from_the_folder_of_the_rig(tmp_path):

@@ -20,6 +20,7 @@ from realtime.recording.records import (
     NoteRecord,
     OrderRecord,
     PosesRecord,
+    PredictionRecord,
     ReceiptRecord,
     Record,
     TracksRecord,
@@ -31,7 +32,7 @@ from realtime.recording.records import (
     unpack_poses,
     unpack_tracks,
 )
-from realtime.tracks import Tracks
+from realtime.tracks import Prediction, Tracks
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ANY_FLOAT64 = st.integers(0, 2**64 - 1).map(lambda bits: float(np.uint64(bits).view(np.float64)))
@@ -70,6 +71,20 @@ def tracks(draw):
         draw(arrays((n_tracks,), np.int32)),
         draw(arrays((n_tracks,), np.int32)),
         draw(arrays((n_tracks,), np.int32)),
+        draw(st.none() | predictions(n_tracks, n_nodes)),
+    )
+
+
+@st.composite
+def predictions(draw, n_tracks, n_nodes):
+    n_groups = draw(st.integers(1, 3))
+    return Prediction(
+        draw(st.integers(0, 10**9)),
+        draw(arrays((n_tracks, n_nodes, 2))),
+        draw(hnp.arrays(np.bool_, (n_tracks, n_groups))),
+        draw(arrays((n_tracks, n_groups))),
+        draw(arrays((n_tracks, n_groups))),
+        (),
     )
 
 
@@ -77,7 +92,12 @@ def assert_same_bits(one, other):
     for name in one.__slots__:
         left, right = getattr(one, name), getattr(other, name)
         assert (left is None) == (right is None), name
-        if left is not None:
+        if isinstance(left, Prediction):
+            assert (left.horizon_ns, left.switches) == (right.horizon_ns, right.switches)
+            for array in ("xy", "is_on", "error_px", "pose_error_px"):
+                assert getattr(left, array).shape == getattr(right, array).shape, array
+                assert getattr(left, array).tobytes() == getattr(right, array).tobytes(), array
+        elif left is not None:
             assert (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes()), name
 
 
@@ -139,6 +159,7 @@ FIELDS = {
     tuple[int, int, int, int, int]: st.tuples(*[INT64] * 5),
     dict[str, int]: st.dictionaries(st.text(), INT64, max_size=3),
 }
+FIELDS[PredictionRecord | None] = st.none() | records_of(PredictionRecord)
 for part in (PosesRecord, TracksRecord):
     FIELDS[part] = records_of(part)
 for part in (DecisionRecord, IntentRecord, ReceiptRecord, TriggerEventRecord, OrderRecord):

@@ -17,8 +17,8 @@ def message(when: str, context: RuleContext, until: str | None = None, any_pair:
 
 FUNCTIONS = (
     "distance, nearest, contact, facing, heading, orientation, in_zone, count_in_zone, visible, score, confidence, "
-    "identity_confidence, swap_suspected, state, abs, min, max, speed, approach_speed, angular_speed, held, once, "
-    "rising, fraction, mean"
+    "identity_confidence, swap_suspected, state, predicted, abs, min, max, speed, approach_speed, angular_speed, held, "
+    "once, rising, fraction, mean"
 )
 UNITS = "px, mm, cm, deg, rad, s, ms, px/s, mm/s, cm/s, deg/s, rad/s"
 ROLES = "male, female, first, second"

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from realtime.decision import Decision, Edge, State
 from realtime.rules import DecisionTable, RuleContext, RuleSpec, TrackTable, compile_rule
-from realtime.tracks import ARRAYS, Tracks
+from realtime.tracks import ARRAYS, Prediction, Tracks
 
 NEAR = "distance(a.head, b.thorax) < 3 mm and facing(a, b) < 90 deg"
 SPECS = {
@@ -51,6 +52,15 @@ SPECS = {
         "when": "mean(speed(first, 20 ms), 100 ms) > 9 mm/s or rising(held(visible(second), 33 ms))",
         "until": "fraction(once(rising(visible(first.head)), 20 ms), 200 ms) > 0.3",
     },
+    "predicted": {
+        "when": "distance(predicted(a.head), predicted(b)) < 3 mm and facing(a, predicted(b)) < 90 deg",
+        "until": "contact(predicted(a), b, 2 px) or nearest(a, predicted(b)) > 3 mm or in_zone(predicted(b), food)",
+        "any_pair": ("a", "b"),
+    },
+    "predicted headings": {
+        "when": "orientation(predicted(first), second) < 60 deg or facing(predicted(first), second.head) < 60 deg",
+        "until": "abs(heading(predicted(first)) - heading(first)) > 30 deg",
+    },
     "pair and identity": {"when": f"{NEAR} and distance(male, b) < 20 px", "any_pair": ("a", "b")},
 }
 
@@ -80,9 +90,18 @@ def random_frames(seed: int, n_frames: int) -> list[Tracks]:
                 rng.integers(-1, 2, n_tracks).astype(np.int32),
                 rng.integers(0, 2, n_tracks).astype(np.int32),
                 (rng.random(n_tracks) < 0.03).astype(np.int32),
+                _prediction(xy, rng),
             )
         )
     return frames
+
+
+def _prediction(xy: NDArray[np.float32], rng: np.random.Generator) -> Prediction:
+    """Every node goes its own way; what is not seen is not predicted."""
+    n_tracks = len(xy)
+    nothing = np.full((n_tracks, 1), np.nan, np.float32)
+    moved = xy + rng.choice([-8.0, 0.0, 0.1, 8.0], xy.shape).astype(np.float32)
+    return Prediction(20_000_000, moved, np.ones((n_tracks, 1), np.bool_), nothing, nothing, ())
 
 
 def same(one: Decision, other: Decision) -> bool:
