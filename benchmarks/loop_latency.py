@@ -1,8 +1,9 @@
 """Frame available → command written, by stage, on a rig as it runs live: camera process, loop, recorder process.
 
 The stamps: "available" is taken by the camera's process when a frame is complete in its memory (a file at a live pace
-stands for a camera that writes into the ring itself: there its frame lies when it is due), "written" by the loop when the last command's bytes are handed to the operating
-system, both on CLOCK_MONOTONIC. Exposure, transfer from a sensor and the actuator are not included. `append` is the hand-over to the recorder, after the command.
+stands for a camera that writes into the ring itself: there its frame lies when it is due), "written" by the loop when
+the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. Exposure, transfer from a sensor
+and the actuator are not included. `append` is the hand-over to the recorder, after the command.
 
 The reference is image → poses of the fast networks of SLEAP's paper (see `benchmarks.model_latency`) on the rig's
 engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much
