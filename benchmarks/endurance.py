@@ -5,7 +5,7 @@ rigs/endurance_busy.toml the recorder writes video, and every command goes to a 
 message a second. Exit code 1 if something was not as it should be.
 
 The stamps are those of `benchmarks.loop_latency`. A backlog would show as a growing age of the frames in hand; the run
-is cut into minutes for that, and the last one is held against the first.
+is cut into minutes for that, and the last whole one is held against the second one, which is warm.
 """
 
 import argparse
@@ -146,10 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
     parser.add_argument("--rig", type=Path, default=DEFAULT_RIG, help="rig file to run (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)s)")
-    parser.add_argument(
-        "--rate", type=float, default=150.0, metavar="HZ", help="frames a second (default: %(default)s)"
-    )
-    parser.add_argument("--busy", action="store_true", help="record video, and send to a subscriber that reads slowly")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     given = parser.parse_args(arguments)
     result = measure(given.rig, given.minutes)

@@ -26,6 +26,14 @@ def complain(text: str) -> None:
     errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
+def tell(text: str, *, done: bool) -> None:
+    """Print what came of something: as it is if it was done, as an error if not."""
+    if done:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        complain(text)
+
+
 @contextmanager
 def clear_errors(*, camera_is_a_file: bool = False) -> Iterator[None]:
     """Turn what a user can do wrong into a message and exit code 2, and failing hardware into exit code 3.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from realtime.cli.app import Json, app, complain, console
+from realtime.cli.app import Json, app, complain, tell
 from realtime.supervision.ordering import NoSessionError, give_order, running_sessions
 from realtime.supervision.protocol import Ask
 
@@ -87,8 +87,5 @@ def _order(order: Literal["arm", "disarm"], sessions: dict[Path, str], *, as_jso
         typer.echo(json.dumps(answers))
     for found in () if as_json else answers:
         what = "armed" if found["armed"] else f"disarmed: {found['text']}" if found["done"] else found["text"]
-        if found["done"]:
-            console.print(f"{found['session']}: {what}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            complain(f"{found['session']}: {what}")
+        tell(f"{found['session']}: {what}", done=found["done"])
     return 0 if all(found["done"] for found in answers) else 1

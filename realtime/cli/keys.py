@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from realtime.cli.app import complain, console
+from realtime.cli.app import complain, tell
 from realtime.supervision.ordering import NoSessionError, give_order, running_sessions
 from realtime.supervision.protocol import Ask
 
@@ -75,8 +75,4 @@ def say(folder: Path, order: Literal["arm", "disarm"], by: str) -> None:
     except (NoSessionError, OSError) as error:
         complain(str(error))
         return
-    text = "armed" if answer.armed else f"disarmed: {answer.text}"
-    if answer.done:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    else:
-        complain(text)
+    tell("armed" if answer.armed else f"disarmed: {answer.text}", done=answer.done)
