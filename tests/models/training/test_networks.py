@@ -84,7 +84,8 @@ def test_onnx_computes_what_keras_trained(heads, classes, stem):
 
     for (head, expected), got in zip(from_keras.items(), from_onnx, strict=True):
         assert np.abs(expected).max() > 0.1, head
-        np.testing.assert_allclose(np.moveaxis(got, 1, -1), expected, atol=1e-4, err_msg=head)
+        # Values reach 80, where processors that add in another order differ in the seventh digit.
+        np.testing.assert_allclose(np.moveaxis(got, 1, -1), expected, rtol=1e-5, atol=1e-4, err_msg=head)
     assert parameter_count(network) == model.count_params() == sum(w.size for w in network.weights.values())
     again = to_keras(network, 48, 64)(image)
     for head, expected in from_keras.items():
