@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.loop_latency import STAGES, resident_mib
 from benchmarks.percentiles import percentiles_ms, table
@@ -33,7 +35,7 @@ from realtime.recording.records import FrameRecord
 from realtime.session import stop_on_signals
 
 DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "endurance.toml"
-_MOST_GROWTH_MIB = 20.0
+_MOST_GROWTH_MIB = 5.0
 _WARM_UP_S = 5.0
 _READER = (
     "import time, zmq; s = zmq.Context().socket(zmq.SUB); s.subscribe(b''); s.connect('{address}')\n"
@@ -43,21 +45,25 @@ _READER = (
 
 @dataclass(slots=True)
 class _Watch:
-    """A sink behind the others, and the memory of the loop's process once a minute."""
+    """A sink behind the others, and the memory of the loop's process once a minute, without what is noted here."""
 
-    stage_ns: list[tuple[int, ...]] = field(default_factory=list)
-    available_ns: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     memory_mib: list[float] = field(default_factory=list)
+    _times_ns: "array[int]" = field(default_factory=lambda: array("q"))  # of each frame: available, then its stages
     _due_ns: int = 0
 
     def append(self, processed: ProcessedFrame) -> None:
-        self.stage_ns.append(processed.stage_ns)
-        self.available_ns.append(processed.frame.available_ns)
+        self._times_ns.append(processed.frame.available_ns)
+        self._times_ns.extend(processed.stage_ns)
         self.outcomes.update(intent.outcome for intent in processed.action.intents)
         if processed.decided_ns >= self._due_ns:
             self._due_ns = processed.decided_ns + round(60e9)
-            self.memory_mib.append(resident_mib())
+            self.memory_mib.append(resident_mib() - len(self._times_ns) * self._times_ns.itemsize / 2**20)
+
+    def times_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return when each frame was available, `(n_frames,)`, and how long its stages took, `(n_frames, n_stages)`."""
+        table = np.array(self._times_ns, np.int64).reshape(-1, 1 + len(STAGES))
+        return table[:, 0], table[:, 1:]
 
 
 def measure(rig: Path, minutes: float) -> dict[str, Any]:
@@ -96,10 +102,10 @@ def _logged(session: Path) -> Counter[str]:
 
 
 def _result(settings: dict[str, Any], watch: _Watch, end: LiveEnd, logged: Counter[str]) -> dict[str, Any]:
-    stages = np.array(watch.stage_ns, np.int64)
+    available, stages = watch.times_ns()
     latency = stages.sum(axis=1)
-    minute = (np.array(watch.available_ns) - watch.available_ns[0]) // 60_000_000_000
-    warm = np.array(watch.available_ns) - watch.available_ns[0] >= _WARM_UP_S * 1e9
+    minute = (available - available[0]) // 60_000_000_000
+    warm = available - available[0] >= _WARM_UP_S * 1e9
     rows = {name: percentiles_ms(stages[warm, column]) for column, name in enumerate(STAGES)}
     rows["frame → command"] = percentiles_ms(latency[warm])
     rows["outside the network"] = percentiles_ms(latency[warm] - stages[warm, 1])
