@@ -63,7 +63,8 @@ SECTIONS = {
     "top_down": DETECTOR + CROPS,
     "top_down_id": DETECTOR + CROPS,
     "bottom_up": WHOLE + "paf_stride = 4\npaf_sigma_px2 = 30.0\nfit = { epochs = 11 }\n",
-    "bottom_up_id": WHOLE + "class_stride = 8\nfit = { epochs = 10 }\n",
+    # At the others' rate one seed in three never tells the tail from the arm, and draws both on both.
+    "bottom_up_id": WHOLE + "class_stride = 8\nfit = { epochs = 14, learning_rate = 2e-3 }\n",
 }
 
 
