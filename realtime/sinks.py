@@ -56,6 +56,7 @@ def frame_record(processed: ProcessedFrame) -> FrameRecord:
                 host_ns=event.host_ns,
                 device_us=event.device_us,
                 detail=event.detail,
+                channel=event.channel,
             )
             for trigger, event in action.events
         ),

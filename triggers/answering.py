@@ -55,6 +55,7 @@ class Awaited:
         command_id: Of the pulse that it acknowledges, or None.
         pulse: That pulse, or None.
         frees: Channels that are off once it is here.
+        stops: The channel whose `stop` it acknowledges, or None.
         n_bytes: How many bytes the device has read once it is here that it had not read before.
         sent_ns: Host monotonic clock, ns.
         is_overdue: True once it was reported as missing.
@@ -64,6 +65,7 @@ class Awaited:
     command_id: int | None = None
     pulse: Pulse | None = None
     frees: tuple[int, ...] = ()
+    stops: int | None = None
     n_bytes: int = 0
     sent_ns: int = 0
     is_overdue: bool = False
@@ -138,7 +140,9 @@ class AnsweringTrigger(PortTrigger):
     def _greet(self, port: SerialPort) -> TriggerInfo:
         device = self._identify(port)
         self._asked_ns = self._now_ns()
-        return TriggerInfo(self.NAME, self._settings.port, device, acknowledges=True, dead_man_ms=None)
+        return TriggerInfo(
+            self.NAME, self._settings.port, device, acknowledges=True, dead_man_ms=None, acknowledges_stop=True
+        )
 
     # --- commands ---
 
@@ -157,10 +161,12 @@ class AnsweringTrigger(PortTrigger):
         self._busy_until_ns[pulse.channel] = None
         return FireReceipt(command_id, sent_ns)
 
-    def stop(self, channel: int) -> None:
-        """Switch one channel off now; a missing answer is a fault."""
+    def stop(self, channel: int) -> bool:
+        """Switch one channel off now; its answer comes from `poll`, and a missing one is a fault."""
         self._usable_port()
-        self._send(self._stop_command(channel))
+        command = self._stop_command(channel)
+        self._send(command)
+        return any(answer.stops == channel for answer in command.answers)
 
     def all_off(self) -> None:
         """Switch every output off now, behind the few commands that the device may not have read yet."""
@@ -235,9 +241,11 @@ class AnsweringTrigger(PortTrigger):
             duration_ns = awaited.pulse.duration_us * 1000
             over_ns = now_ns + duration_ns + int(duration_ns * _CLOCK_ERROR) + self.BUSY_MARGIN_NS
             self._busy_until_ns[awaited.pulse.channel] = over_ns
+        detail = "after the time-out" if awaited.is_overdue else ""
         if awaited.command_id is not None:
-            detail = "after the time-out" if awaited.is_overdue else ""
             self._report("ack", awaited.command_id, now_ns, detail, device_us)
+        if awaited.stops is not None and all(later.stops != awaited.stops for later in self._awaited):
+            self._report("stopped", None, now_ns, detail, device_us, awaited.stops)
 
     def _check_overdue(self, now_ns: int) -> None:
         for awaited in self._awaited:

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from triggers.pulse import Pulse
 
+EventKind = Literal["ack", "refused", "stopped", "fault"]
+
 
 @dataclass(frozen=True, slots=True)
 class TriggerInfo:
@@ -21,6 +23,7 @@ class TriggerInfo:
         device: What the device says of itself; empty where it cannot be asked.
         acknowledges: True if every command is answered.
         dead_man_ms: The device switches off by itself this long after the last sign of life, ms; None if it never does.
+        acknowledges_stop: True if `poll` reports that a channel was stopped, with a `stopped`.
     """
 
     driver: str
@@ -28,6 +31,7 @@ class TriggerInfo:
     device: Mapping[str, Any]
     acknowledges: bool
     dead_man_ms: int | None
+    acknowledges_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +57,21 @@ class TriggerEvent:
     """Something that a device reported since the last `poll`.
 
     Attributes:
-        kind: `ack` (a command was carried out), `refused` (the device would not), `fault` (the trigger can no longer
-            be relied on).
+        kind: `ack` (a command was carried out), `refused` (the device would not), `stopped` (every `stop` of a channel
+            so far was carried out), `fault` (the trigger can no longer be relied on).
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.
         detail: For a person.
+        channel: The output that was stopped, or None.
     """
 
-    kind: Literal["ack", "refused", "fault"]
+    kind: EventKind
     command_id: int | None
     host_ns: int
     device_us: int | None = None
     detail: str = ""
+    channel: int | None = None
 
 
 class Trigger(ABC):
@@ -116,8 +122,13 @@ class Trigger(ABC):
         return ""
 
     @abstractmethod
-    def stop(self, channel: int) -> None:
-        """Switch one channel off now. Raises as `fire` does."""
+    def stop(self, channel: int) -> bool:
+        """Switch one channel off now. Raises as `fire` does.
+
+        Returns:
+            Whether `poll` will report `stopped` once the device has acknowledged it, as `acknowledges_stop` says. Until
+            then the channel may still be on.
+        """
 
     @abstractmethod
     def all_off(self) -> None:

@@ -201,18 +201,18 @@ class HarpBehaviorTrigger(AnsweringTrigger):
     def _stop_command(self, channel: int) -> Command:
         if channel >= len(self._bits):
             return self._alive_command()
-        return self._clear(1 << self._bits[channel], (channel,))
+        return self._clear(1 << self._bits[channel], (channel,), stops=channel)
 
     def _off_command(self) -> Command:
         return self._clear(self._mask, tuple(range(len(self._bits))))
 
-    def _clear(self, mask: int, channels: tuple[int, ...]) -> Command:
+    def _clear(self, mask: int, channels: tuple[int, ...], stops: int | None = None) -> Command:
         """Switch outputs off and read back whether they are."""
         return Command(
             harp.write(OUTPUT_CLEAR, harp.U16, mask) + harp.read(OUTPUT_STATE, harp.U16),
             (
                 Awaited(_Expected(harp.WRITE, OUTPUT_CLEAR, mask), frees=channels),
-                Awaited(_Expected(harp.READ, OUTPUT_STATE, off=mask)),
+                Awaited(_Expected(harp.READ, OUTPUT_STATE, off=mask), stops=stops),
             ),
         )
 
@@ -249,8 +249,10 @@ class HarpBehaviorTrigger(AnsweringTrigger):
             what = "was refused" if message.is_error else f"was answered with {message.value}"
             self._on_wrong(awaited, what, now_ns)
             return
-        self._answer(awaited, now_ns, message.device_us)
         state = message.value or 0
+        if expected.off & state:
+            awaited.stops = None  # It did not stop.
+        self._answer(awaited, now_ns, message.device_us)
         for mask, is_on in ((expected.off & state, "on"), (expected.on & ~state, "off")):
             if mask:
                 detail = f"{self._where()}: {self._names(mask)} is {is_on}, and should not be"

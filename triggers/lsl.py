@@ -104,10 +104,11 @@ class LslTrigger(Trigger):
         self._events.clear()
         return events
 
-    def stop(self, channel: int) -> None:
+    def stop(self, channel: int) -> bool:
         """Send a marker of type `stop`."""
         self._check_open()
         self._send({"type": "stop", "channel": channel})
+        return False
 
     def all_off(self) -> None:
         """Send a marker of type `all_off`."""

@@ -197,11 +197,12 @@ class OpenEphysTrigger(Trigger):
             return f"the GUI has not answered the last {len(self._unanswered)} messages"
         return None
 
-    def stop(self, channel: int) -> None:
+    def stop(self, channel: int) -> bool:
         """Lower the line of one channel now."""
         self._check_open()
         if channel < self._options.n_lines:
             self._lower(channel)
+        return False
 
     def all_off(self) -> None:
         """Lower every line that is raised."""

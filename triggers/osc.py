@@ -134,10 +134,11 @@ class OscTrigger(Trigger):
         self._events.clear()
         return events
 
-    def stop(self, channel: int) -> None:
+    def stop(self, channel: int) -> bool:
         """Send `PREFIX/stop`."""
         self._check_open()
         self._send("stop", channel)
+        return False
 
     def all_off(self) -> None:
         """Send `PREFIX/all_off`."""

@@ -4,9 +4,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from triggers.base import Trigger, TriggerEvent, TriggerInfo
+from triggers.base import EventKind, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
 from triggers.serial_port import SerialPort
 
@@ -128,13 +128,14 @@ class PortTrigger(Trigger):
 
     def _report(
         self,
-        kind: Literal["ack", "refused", "fault"],
+        kind: EventKind,
         command_id: int | None,
         now_ns: int,
         detail: str,
         device_us: int | None = None,
+        channel: int | None = None,
     ) -> None:
-        self._events.append(TriggerEvent(kind, command_id, now_ns, device_us, detail))
+        self._events.append(TriggerEvent(kind, command_id, now_ns, device_us, detail, channel))
 
     def _fail(self, why: str) -> None:
         """From here on nothing can be fired; reported once."""

@@ -205,7 +205,7 @@ class PulsePalTrigger(AnsweringTrigger):
         """Switch continuous mode, which is off already, off again: the one command that stops a single channel."""
         if channel >= N_CHANNELS:
             return self._alive_command()
-        return Command(self._loop_off(channel), (Awaited(CONFIRMED, frees=(channel,)),))
+        return Command(self._loop_off(channel), (Awaited(CONFIRMED, frees=(channel,), stops=channel),))
 
     def _off_command(self) -> Command:
         answer = Awaited(self._hello(), frees=tuple(range(N_CHANNELS)))

@@ -76,10 +76,11 @@ class RecordingTrigger(Trigger):
         """Return nothing: receipts carry the acknowledgements."""
         return ()
 
-    def stop(self, channel: int) -> None:
+    def stop(self, channel: int) -> bool:
         """Remember that a channel was stopped."""
         self._check_open()
         self.stopped.append(channel)
+        return False
 
     def all_off(self) -> None:
         """Remember that everything was switched off."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +36,7 @@ _REFUSALS: dict[int, str] = {
 }
 _FORGOTTEN = {wire.RefusalReason.NO_HELLO, wire.RefusalReason.NO_SLOT, wire.RefusalReason.REPLAYED}
 _UNANSWERED = {wire.Program.TYPE: "the command to store a pulse"}
+_STOP_SENDS = 3  # Within the time that an answer has: a Stop that the line lost costs a third of it, not the session.
 _ENDS_AS_ASKED = {wire.EndReason.FINISHED, wire.EndReason.STOPPED, wire.EndReason.ALL_OFF}
 
 
@@ -64,6 +66,14 @@ class SerialOptions(BaseModel):
     dead_man_ms: int | None = Field(default=None, ge=1, le=0xFFFF)
 
 
+@dataclass(slots=True)
+class _Stop:
+    """The latest Stop of a channel, as long as it is not answered."""
+
+    message: wire.Stop
+    n_sends: int = 1
+
+
 class SerialTrigger(PortTrigger):
     """A stimulator on a serial port.
 
@@ -91,6 +101,7 @@ class SerialTrigger(PortTrigger):
         self._unanswered_ns: int | None = None  # When the oldest heartbeat since the last answer was sent.
         self._silent = False
         self._device_us: int | None = None
+        self._stops: dict[int, _Stop] = {}  # By channel.
         self._slots = Slots(0)
         self._to_store: dict[int, Pulse] = {}  # Command's id → what it put out, until it is answered.
         self._fired_id = -1
@@ -121,6 +132,7 @@ class SerialTrigger(PortTrigger):
             },
             acknowledges=True,
             dead_man_ms=identity.dead_man_ms,
+            acknowledges_stop=True,
         )
 
     def _identify(self, port: SerialPort) -> wire.Identity:
@@ -191,6 +203,8 @@ class SerialTrigger(PortTrigger):
         self._fired_id = command_id
         if slot is None:
             self._to_store[command_id] = pulse
+        if pulse.channel in self._stops:
+            self._stops[pulse.channel].n_sends = _STOP_SENDS  # Sent again, it would end this pulse.
         return FireReceipt(command_id, sent_ns)
 
     def _slot_for(self, pulse: Pulse, command_id: int, expires_ns: int, now_ns: int) -> int | None:
@@ -212,9 +226,12 @@ class SerialTrigger(PortTrigger):
         except (TriggerFailedError, TriggerTimeoutError):  # One is reported already; the other costs but some speed.
             self._slots.not_stored(frame_id)
 
-    def stop(self, channel: int) -> None:
-        """Switch one channel off now; a missing answer is a fault."""
-        self._command(self._usable_port(), wire.Stop(self._next_id(), channel))
+    def stop(self, channel: int) -> bool:
+        """Switch one channel off now; `poll` sends it again if it is not answered; no answer at all is a fault."""
+        message = wire.Stop(self._next_id(), channel)
+        self._command(self._usable_port(), message)
+        self._stops[channel] = _Stop(message)
+        return True
 
     def all_off(self) -> None:
         """Switch every output off now, ahead of anything that still waits in the port's buffer."""
@@ -250,6 +267,8 @@ class SerialTrigger(PortTrigger):
 
     def _attend(self, now_ns: int) -> None:
         self._check_overdue(now_ns)
+        if self._port is not None and self._stops:
+            self._repeat_stops(self._port, now_ns)
         if self._port is not None and now_ns - self._beat_ns >= self._options.heartbeat_ms * 1_000_000:
             self._beat(self._port, now_ns)
 
@@ -282,9 +301,13 @@ class SerialTrigger(PortTrigger):
                 self._store(self._port, pulse)
             self._report("ack", ack.id, now_ns, "" if in_time else "after the time-out", self._unwrap(ack.device_us))
             return
+        device_us = self._unwrap(ack.device_us)
         if ack.answered == wire.Program.TYPE:
             self._slots.stored(ack.id)
-        self._unwrap(ack.device_us)
+        elif ack.answered == wire.Stop.TYPE:
+            for channel in [channel for channel, stop in self._stops.items() if stop.message.id == ack.id]:
+                del self._stops[channel]
+                self._report("stopped", None, now_ns, "" if in_time else "after the time-out", device_us, channel)
 
     def _on_refused(self, refused: wire.Refused, now_ns: int) -> None:
         self._pending.pop((refused.answered, refused.id), None)
@@ -321,6 +344,17 @@ class SerialTrigger(PortTrigger):
             self._slots.forget()
             detail = f"{self._where()}: the device did not answer the heartbeat {late}"
             self._report("fault", None, now_ns, detail)
+
+    def _repeat_stops(self, port: SerialPort, now_ns: int) -> None:
+        """Send every Stop again that should have been answered by now and may still be in time."""
+        every_ns = self._options.ack_timeout_ms * 1_000_000 // _STOP_SENDS
+        for stop in self._stops.values():
+            sent_ns = self._pending.get((stop.message.TYPE, stop.message.id))
+            if sent_ns is None or stop.n_sends == _STOP_SENDS or now_ns - sent_ns <= stop.n_sends * every_ns:
+                continue
+            stop.n_sends += 1
+            with suppress(TriggerFailedError, TriggerTimeoutError):  # One is reported already, the other as overdue.
+                self._write(port, wire.encode(stop.message))
 
     def _beat(self, port: SerialPort, now_ns: int) -> None:
         self._beat_ns = now_ns

@@ -16,7 +16,7 @@ import time
 import tty
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -94,7 +94,7 @@ class SimulatedTrigger(Trigger):
         except BaseException:
             self.close()
             raise
-        return TriggerInfo("simulated", info.address, info.device, info.acknowledges, info.dead_man_ms)
+        return replace(info, driver="simulated")
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
         """Send one pulse command and return at once."""
@@ -109,9 +109,9 @@ class SimulatedTrigger(Trigger):
         """Why the device can't be used any more; the empty string as far as is known."""
         return "" if self._serial is None else self._serial.failure
 
-    def stop(self, channel: int) -> None:
-        """Switch one channel off now."""
-        self._opened().stop(channel)
+    def stop(self, channel: int) -> bool:
+        """Switch one channel off now; its answer comes from `poll`."""
+        return self._opened().stop(channel)
 
     def all_off(self) -> None:
         """Switch every output off now."""

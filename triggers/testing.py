@@ -30,7 +30,7 @@ def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: flo
     _expect(bool(info.driver), "open: expected the driver's name, got none")
     try:
         events = _check_fire(trigger, info, answer_wait_s, max_block_s)
-        _check_quick("stop", max_block_s, [_duration_s(lambda: trigger.stop(0)) for _ in range(_N_CALLS)])
+        events += _check_stop(trigger, info, answer_wait_s, max_block_s)
         _check_quick("all_off", max_block_s, [_duration_s(trigger.all_off) for _ in range(_N_CALLS)])
         for _ in range(100):
             events += trigger.poll()
@@ -64,6 +64,29 @@ def _check_fire(trigger: Trigger, info: TriggerInfo, answer_wait_s: float, max_b
         time.sleep(2 * _PULSE.duration_us / 1e6)
     _check_quick("fire", max_block_s, durations_s)
     return all_events
+
+
+def _check_stop(trigger: Trigger, info: TriggerInfo, answer_wait_s: float, max_block_s: float) -> list[TriggerEvent]:
+    """Stop channel 0 a few times at once; all of that together is acknowledged, if anything is."""
+    durations_s = []
+    for _ in range(_N_CALLS):
+        started_s = time.perf_counter()
+        is_acknowledged_later = trigger.stop(0)
+        durations_s.append(time.perf_counter() - started_s)
+        _expect(
+            is_acknowledged_later == info.acknowledges_stop,
+            f"stop: expected {info.acknowledges_stop}, as `open` said, got {is_acknowledged_later}",
+        )
+    _check_quick("stop", max_block_s, durations_s)
+    events: list[TriggerEvent] = []
+    deadline_s = time.monotonic() + answer_wait_s
+    while info.acknowledges_stop and not events and time.monotonic() < deadline_s:
+        events += trigger.poll()
+        time.sleep(0.001)
+    stopped = [(event.kind, event.channel) for event in events if event.kind == "stopped"]
+    expected = [("stopped", 0)] if info.acknowledges_stop else []
+    _expect(stopped == expected, f"poll: expected after `stop` the events {expected}, got {events}")
+    return events
 
 
 def _wait_for_answer(trigger: Trigger, receipt: FireReceipt, wait_s: float) -> list[TriggerEvent]:

@@ -129,9 +129,10 @@ class ZmqTrigger(Trigger):
         self._events.clear()
         return events
 
-    def stop(self, channel: int) -> None:
+    def stop(self, channel: int) -> bool:
         """Ask for one channel to be switched off now."""
         self._send(StopMessage(**self._header(), channel=channel))
+        return False
 
     def all_off(self) -> None:
         """Ask for every output to be switched off now."""

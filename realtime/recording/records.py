@@ -163,19 +163,21 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         trigger: Name of the trigger.
-        kind: `ack`, `refused` or `fault`.
+        kind: `ack`, `refused`, `stopped` or `fault`.
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.
         detail: For a person.
+        channel: The output that was stopped, or None, as in logs from before stops were reported.
     """
 
     trigger: str
-    kind: Literal["ack", "refused", "fault"]
+    kind: Literal["ack", "refused", "stopped", "fault"]
     command_id: int | None
     host_ns: int
     device_us: int | None
     detail: str
+    channel: int | None = None
 
 
 class OrderRecord(msgspec.Struct, frozen=True, gc=False):

@@ -125,6 +125,8 @@ def _parts(
     model = _recorded_model(description, records) if frames_from == "poses" else load_model(rig)
     model.warm_up(info.height, info.width, info.channels)
     actions = () if perfect_devices else tuple(_action(record) for record in records)
+    infos = {} if perfect_devices else description.get("triggers", {})
+    acknowledging_stops = [name for name, info in infos.items() if info.get("acknowledges_stop")]
     return Parts(
         camera=camera,
         model=model,
@@ -132,7 +134,7 @@ def _parts(
         rules=make_rules(rig, model),
         stimulator=make_stimulator(
             rig,
-            replayed_triggers(rig.triggers, actions),
+            replayed_triggers(rig.triggers, actions, acknowledging_stops),
             # Before there was arming, every session was armed; and "what would it have done?" means: armed.
             armed=perfect_devices or description.get("armed_at_start", True),
             orders=ReplayedOrders(action.orders for action in actions),
@@ -158,7 +160,10 @@ def _action(record: FrameRecord) -> Action:
         intents=tuple(Intent(**msgspec.structs.asdict(intent)) for intent in record.intents),
         receipts=tuple(Receipt(**msgspec.structs.asdict(receipt)) for receipt in record.receipts),
         events=tuple(
-            (event.trigger, TriggerEvent(event.kind, event.command_id, event.host_ns, event.device_us, event.detail))
+            (
+                event.trigger,
+                TriggerEvent(event.kind, event.command_id, event.host_ns, event.device_us, event.detail, event.channel),
+            )
             for event in record.trigger_events
         ),
         orders=tuple(Order(**msgspec.structs.asdict(order)) for order in record.orders),

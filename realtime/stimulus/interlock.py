@@ -2,8 +2,10 @@
 
 What counts is the time that an output was asked to be high, on the host's clock, exactly: a train counts its pulses and
 not its gaps. A command that arrives while the channel is still on replaces what is running: the rest of the old pulse
-does not count, and old and new together are one stretch for `max_on_s`. The way to the device (a millisecond or so) is
-not known here and not counted, and neither is the intensity; the device's own limits stand behind these.
+does not count, and old and new together are one stretch for `max_on_s`. What was told to stop counts as running to its
+own end until the device has acknowledged that, also beside what replaces it meanwhile. The way to the device (a
+millisecond or so) is not known here and not counted, and neither is the intensity; the device's own limits stand behind
+these.
 """
 
 import math
@@ -72,6 +74,10 @@ class _Channel:
         recent: Outputs that a duty window can still reach, oldest first; they never overlap.
         stretch_start_ns: When the output of the last command, or of those that it replaced without a break, began.
         dose_ns: Time high in the session, the rest of what is running included.
+        stop_asked_ns: When the last output was told to stop, if that is not acknowledged; else None.
+        doubt_ns: Time high that may be in no output of `recent`: the rest of those that were replaced before their stop
+            was acknowledged.
+        doubt_end_ns: When that would be over.
         starts_ns: When the last commands came, no more of them than a minute may have.
     """
 
@@ -80,6 +86,9 @@ class _Channel:
     recent: deque[_Output] = field(default_factory=deque)
     stretch_start_ns: int = 0
     dose_ns: float = 0.0
+    stop_asked_ns: int | None = None
+    doubt_ns: float = 0.0
+    doubt_end_ns: int = 0
     starts_ns: deque[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,14 +108,26 @@ class _Channel:
         last = self.recent[-1]
         return last.on_ns(last.end_ns) - last.on_ns(time_ns)
 
+    def unsure_ns(self, time_ns: int) -> float:
+        """Time high that may come although another output is to replace what is running."""
+        return self.doubt_ns + (0.0 if self.stop_asked_ns is None else self.rest_ns(time_ns))
+
     def stretch_start_at(self, time_ns: int) -> int:
-        unbroken = bool(self.recent) and self.recent[-1].end_ns >= time_ns
+        unbroken = bool(self.recent) and max(self.recent[-1].end_ns, self.doubt_end_ns) >= time_ns
         return self.stretch_start_ns if unbroken else time_ns
 
     def cut(self, time_ns: int) -> None:
         if self.runs_at(time_ns):
             self.dose_ns -= self.rest_ns(time_ns)
             self.recent[-1].end_ns = time_ns
+
+    def replace(self, time_ns: int) -> None:
+        """Cut what is running, and keep in doubt what a stop that is not acknowledged may not have ended."""
+        if self.stop_asked_ns is not None and self.runs_at(time_ns):
+            self.doubt_ns += self.rest_ns(time_ns)
+            self.doubt_end_ns = max(self.doubt_end_ns, self.recent[-1].end_ns)
+        self.stop_asked_ns = None
+        self.cut(time_ns)
 
 
 class Interlock:
@@ -138,11 +159,14 @@ class Interlock:
         on_ns = now_ns - channel.stretch_start_at(now_ns) + pulse.duration_us * 1000
         if on_ns > _at_most(limits.max_on_s * 1e9):
             return f"on for {on_ns / 1e9:.6g} s exceeds {limits.max_on_s:g} s"
-        dose_ns = channel.dose_ns - channel.rest_ns(now_ns) + pulse.on_time_us * 1000
+        unsure_ns = channel.unsure_ns(now_ns)
+        dose_ns = channel.dose_ns - channel.rest_ns(now_ns) + unsure_ns + pulse.on_time_us * 1000
         if dose_ns > _at_most(limits.max_dose_s * 1e9):
             return f"dose of {dose_ns / 1e9:.6g} s in this session exceeds {limits.max_dose_s:g} s"
+        if channel.stop_asked_ns is None and channel.doubt_end_ns <= now_ns - window_ns:
+            unsure_ns = 0.0
         most_ns = _at_most(limits.max_duty * window_ns)
-        high_ns = _peak_high_ns(channel, _output(pulse, now_ns), most_ns)
+        high_ns = unsure_ns + _peak_high_ns(channel, _output(pulse, now_ns), most_ns - unsure_ns)
         if high_ns > most_ns:
             return f"duty {high_ns / window_ns:.4g} over {limits.duty_window_s:g} s exceeds {limits.max_duty:g}"
         return ""
@@ -151,7 +175,7 @@ class Interlock:
         """Account for a pulse that was sent now; it replaces what is still running on its channel."""
         channel = self._channel(trigger, pulse.channel)
         channel.stretch_start_ns = channel.stretch_start_at(now_ns)
-        channel.cut(now_ns)
+        channel.replace(now_ns)
         channel.forget_before(now_ns - channel.window_ns)
         channel.recent.append(_output(pulse, now_ns))
         channel.dose_ns += pulse.on_time_us * 1000
@@ -161,9 +185,22 @@ class Interlock:
         """Account for a channel that was switched off now: the rest of what was running does not count."""
         self._channel(trigger, channel).cut(now_ns)
 
+    def stop_asked(self, trigger: str, channel: int, now_ns: int) -> None:
+        """Take note that a channel was told to stop now: what is running counts on until `stop_acknowledged`."""
+        self._channel(trigger, channel).stop_asked_ns = now_ns
+
+    def stop_acknowledged(self, trigger: str, channel: int, now_ns: int) -> None:
+        """Account for a channel that has done all that `stop_asked` told it, by `now_ns` at the latest."""
+        found = self._channel(trigger, channel)
+        found.doubt_ns, found.doubt_end_ns = 0.0, 0
+        if found.stop_asked_ns is not None:  # else something was sent since, which goes on
+            found.cut(max(now_ns, found.stop_asked_ns))
+            found.stop_asked_ns = None
+
     def running(self, trigger: str, channel: int, now_ns: int) -> bool:
-        """Return whether the last pulse or train of a channel has not come to its end."""
-        return self._channel(trigger, channel).runs_at(now_ns)
+        """Return whether the last pulse or train of a channel has not come to its end and was not told to stop."""
+        found = self._channel(trigger, channel)
+        return found.stop_asked_ns is None and found.runs_at(now_ns)
 
     def _channel(self, trigger: str, channel: int) -> _Channel:
         key = (trigger, channel)

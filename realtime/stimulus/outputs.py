@@ -132,13 +132,15 @@ class Outputs:
         return ""
 
     def poll(self) -> tuple[tuple[str, TriggerEvent], ...]:
-        """Return what the triggers reported, (trigger, event); a fault disarms."""
+        """Return what the triggers reported, (trigger, event); a fault disarms, and a stop counts from here on."""
         polled: list[tuple[str, TriggerEvent]] = []
         for name, trigger in self._triggers.items():
             for event in trigger.poll():
                 polled.append((name, event))
                 if event.kind == "fault":
                     self.disarm(f"{name}: {event.detail}")
+                elif event.kind == "stopped" and event.channel is not None:
+                    self._interlock.stop_acknowledged(name, event.channel, event.host_ns)
         return tuple(polled)
 
     def is_late(self, moment: Moment) -> bool:
@@ -258,11 +260,14 @@ class Outputs:
             stopped = self._last_on[name, channel]
             commands.append((name, STOP_ID))
             try:
-                self._triggers[name].stop(channel)
+                is_acknowledged_later = self._triggers[name].stop(channel)
             except TriggerError as error:
                 self.disarm(f"{name}: {error}")
                 return (_at(stopped, moment).intent(moment, "failed", str(error), tuple(commands)),)
-            self._interlock.stopped(name, channel, moment.now_ns)
+            if is_acknowledged_later:
+                self._interlock.stop_asked(name, channel, moment.now_ns)
+            else:
+                self._interlock.stopped(name, channel, moment.now_ns)
         return () if stopped is None else (_at(stopped, moment).intent(moment, "stopped", "", tuple(commands)),)
 
     def _stop_sham(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:

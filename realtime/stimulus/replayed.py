@@ -1,6 +1,6 @@
 """A trigger for replays: sends nothing, and reports what was reported when the session was recorded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +25,7 @@ class ReplayedTrigger(Trigger):
         receipts: By command id.
         failures: Text of the error that `fire` raised, by command id.
         stop_failures: Text of the error that `stop` raised, by the number of the call, the first being 1.
+        acknowledges_stop: Whether the events tell of stops that were carried out.
     """
 
     Options: ClassVar[type[BaseModel]] = ReplayedTriggerOptions
@@ -35,16 +36,19 @@ class ReplayedTrigger(Trigger):
         receipts: Mapping[int, FireReceipt],
         failures: Mapping[int, str],
         stop_failures: Mapping[int, str] | None = None,
+        *,
+        acknowledges_stop: bool = False,
     ) -> None:
         self._events = iter(events_by_frame)
         self._receipts = dict(receipts)
         self._failures = dict(failures)
         self._stop_failures = dict(stop_failures or {})
         self._stops = 0
+        self._acknowledges_stop = acknowledges_stop
 
     def open(self) -> TriggerInfo:
         """Open nothing."""
-        return TriggerInfo(driver="replayed", address="", device={}, acknowledges=True, dead_man_ms=None)
+        return TriggerInfo("replayed", "", {}, True, None, self._acknowledges_stop)
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:  # noqa: ARG002 - nothing is sent
         """Return the recorded receipt or raise the recorded failure; a command that is new here has `sent_ns` 0."""
@@ -56,11 +60,12 @@ class ReplayedTrigger(Trigger):
         """Return what was reported for the next frame."""
         return next(self._events, ())
 
-    def stop(self, channel: int) -> None:  # noqa: ARG002 - nothing is sent
+    def stop(self, channel: int) -> bool:  # noqa: ARG002 - nothing is sent
         """Raise the failure recorded for this call, if there is one."""
         self._stops += 1
         if self._stops in self._stop_failures:
             raise TriggerFailedError(self._stop_failures[self._stops])
+        return self._acknowledges_stop
 
     def all_off(self) -> None:
         """Do nothing: there are no outputs."""
@@ -69,12 +74,20 @@ class ReplayedTrigger(Trigger):
         """Do nothing: there is no port."""
 
 
-def replayed_triggers(names: Iterable[str], actions: Sequence[Action]) -> dict[str, ReplayedTrigger]:
-    """Return a replayed trigger for each name from the recorded actions, one a frame."""
-    return {name: _replayed(name, actions) for name in names}
+def replayed_triggers(
+    names: Iterable[str], actions: Sequence[Action], acknowledging_stops: Collection[str] = ()
+) -> dict[str, ReplayedTrigger]:
+    """Return a replayed trigger for each name from the recorded actions, one a frame.
+
+    Args:
+        names: The triggers.
+        actions: What was recorded.
+        acknowledging_stops: Those of them that said so when the session was recorded (`TriggerInfo`).
+    """
+    return {name: _replayed(name, actions, name in acknowledging_stops) for name in names}
 
 
-def _replayed(name: str, actions: Sequence[Action]) -> ReplayedTrigger:
+def _replayed(name: str, actions: Sequence[Action], acknowledges_stop: bool) -> ReplayedTrigger:
     events = [tuple(event for trigger, event in action.events if trigger == name) for action in actions]
     receipts = {
         receipt.command_id: FireReceipt(receipt.command_id, receipt.sent_ns, receipt.acked_ns, receipt.delivered)
@@ -95,4 +108,4 @@ def _replayed(name: str, actions: Sequence[Action]) -> ReplayedTrigger:
                     stop_failures[stops] = intent.detail
                 else:
                     failures[command_id] = intent.detail
-    return ReplayedTrigger(events, receipts, failures, stop_failures)
+    return ReplayedTrigger(events, receipts, failures, stop_failures, acknowledges_stop=acknowledges_stop)

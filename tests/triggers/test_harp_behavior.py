@@ -294,8 +294,8 @@ def test_a_busy_channel_refuses(peer, board, opened, until, clock):
 def test_stop_ends_one_channel_and_frees_it(board, opened, until):
     for channel in (0, 1):
         _acked(opened, until, Pulse(channel, 10_000_000))
-    opened.stop(1)
-    assert _settle(opened, until) == []
+    assert opened.stop(1)
+    assert [(event.kind, event.channel) for event in _settle(opened, until)] == [("stopped", 1)]
     assert board.state == DO0
     _acked(opened, until, Pulse(1, 10_000_000))
     assert board.state == DO0 | DO1
@@ -319,6 +319,13 @@ def test_an_output_that_stays_on_is_a_fault(peer, board, opened, until):
     opened.all_off()
     (event,) = _settle(opened, until)
     assert (event.kind, event.detail) == ("fault", f"harp_behavior {peer.port}: DO0 is on, and should not be")
+
+
+def test_an_output_that_stays_on_is_not_reported_as_stopped(board, opened, until):
+    _acked(opened, until, Pulse(0, 10_000_000))
+    board.stuck = DO0
+    opened.stop(0)
+    assert [event.kind for event in _settle(opened, until)] == ["fault"]
 
 
 def test_an_output_that_does_not_go_on_is_a_fault(peer, board, opened, until):
@@ -532,5 +539,5 @@ def test_a_board_that_stops_reading_is_told_no_more_and_is_off_when_it_goes_on(p
         _stop_until_refused(opened)
     opened.all_off()
     peer.go_on_reading()
-    assert _settle(opened, until) == []
+    assert [(event.kind, event.channel) for event in _settle(opened, until)] == [("stopped", 3)], "one for all"
     assert board.state == 0

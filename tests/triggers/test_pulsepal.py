@@ -379,8 +379,8 @@ def test_stop_ends_one_channel_and_frees_it(peer, any_device, until, clock):
     with PulsePalTrigger(PulsePalOptions(port=peer.port), clock) as trigger:
         for channel in (0, 1):
             _acked(trigger, until, Pulse(channel, 10_000_000))
-        trigger.stop(1)
-        until.true(lambda: trigger.poll() == () and not trigger._awaited)
+        assert trigger.stop(1)
+        assert until.event(trigger, "stopped").channel == 1
         assert [output.level for output in any_device.outputs] == [FIVE_VOLTS, ZERO, ZERO, ZERO]
         _acked(trigger, until, Pulse(1, 10_000_000))
         assert any_device.outputs[1].level == FIVE_VOLTS

@@ -115,6 +115,102 @@ def test_an_unanswered_switching_off_is_a_fault(peer, opened, clock, switch_off)
     assert event.detail == f"serial {peer.port}: the command to switch off was not answered within 100 ms"
 
 
+class Line:
+    """A port that is with the device at once, but for the Stops, or the answers to them, that it loses (from 1)."""
+
+    def __init__(self, clock, lost=(), lost_answers=()):
+        self.clock, self.lost, self.lost_answers = clock, lost, lost_answers
+        self.started_ns = clock.now_ns
+        self.stops_ms, self.edges = [], []
+        self._device = Device(DeviceSpec(dead_man_ms=60_000), self._on_edge, lambda message, now_us: None)
+        self._answers = b""
+
+    def now_ms(self):
+        return (self.clock.now_ns - self.started_ns) // MS
+
+    def _on_edge(self, edge):
+        self.edges.append((edge.device_us // 1000, edge.on))
+
+    def write(self, data):
+        (message,) = wire.Parser().feed(data)
+        if isinstance(message, wire.Stop):
+            self.stops_ms.append(self.now_ms())
+            if len(self.stops_ms) in self.lost:
+                return
+        answers = self._device.receive(data, self.now_ms() * 1000)
+        if not (isinstance(message, wire.Stop) and len(self.stops_ms) in self.lost_answers):
+            self._answers += answers
+
+    def read(self):
+        self._answers += self._device.advance(self.now_ms() * 1000)
+        answers, self._answers = self._answers, b""
+        return answers
+
+    def wait(self, timeout_s):
+        pass
+
+    def close(self):
+        pass
+
+
+STOPS = {  # Lost Stops, lost answers, what the host does; Stops sent at, events at, edges of the output, ms.
+    "answered": ((), (), ["stop"], [0], [(1, "stopped")], [(0, True), (0, False)]),
+    "the first is lost": ((1,), (), ["stop"], [0, 34], [(35, "stopped")], [(0, True), (34, False)]),
+    "two are lost": ((1, 2), (), ["stop"], [0, 34, 67], [(68, "stopped")], [(0, True), (67, False)]),
+    "all are lost": ((1, 2, 3), (), ["stop"], [0, 34, 67], [(101, "fault")], [(0, True), (200, False)]),
+    "the answer is lost": ((), (1,), ["stop"], [0, 34], [(35, "stopped")], [(0, True), (0, False)]),
+    "all answers are lost": ((), (1, 2, 3), ["stop"], [0, 34, 67], [(101, "fault")], [(0, True), (0, False)]),
+    "lost, and a pulse follows": (
+        (1,), (), ["stop", "fire"], [0], [(1, "refused"), (101, "fault")], [(0, True), (200, False)],
+    ),
+    "a pulse follows that must not be cut": (
+        (), (1,), ["stop", "fire"], [0], [(1, "ack"), (101, "fault")],
+        [(0, True), (0, False), (0, True), (200, False)],
+    ),
+    "the answer to the last alone counts": (
+        (2,), (), ["stop", "stop"], [0, 0, 34], [(35, "stopped")], [(0, True), (0, False)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "lost_answers", "does", "stops_ms", "expected", "edges"), STOPS.values(), ids=STOPS)
+def test_a_stop_is_sent_until_it_is_answered(clock, monkeypatch, lost, lost_answers, does, stops_ms, expected, edges):
+    line = Line(clock, lost, lost_answers)
+    monkeypatch.setattr(SerialTrigger, "_open_port", lambda trigger: line)
+    trigger = SerialTrigger(SerialOptions(port="a line"), clock)
+    assert trigger.open().acknowledges_stop
+    trigger.fire(Pulse(1, 200_000), 1, FAR_NS)
+    assert [event.kind for event in trigger.poll()] == ["ack"]
+    for command_id, do in enumerate(does, start=2):
+        if do == "stop":
+            assert trigger.stop(1)
+        else:
+            trigger.fire(Pulse(1, 200_000), command_id, FAR_NS)
+    events = []
+    for ms in range(1, 300):
+        clock.now_ns += 1 * MS
+        for event in trigger.poll():
+            assert event.channel == (1 if event.kind == "stopped" else None)
+            assert event.host_ns == clock.now_ns
+            events.append((ms, event.kind))
+    assert (line.stops_ms, events, line.edges) == (stops_ms, expected, edges)
+
+
+def test_the_answer_to_a_stop_is_reported_after_the_time_out_too(clock, monkeypatch):
+    line = Line(clock, lost=(1, 2, 3))
+    monkeypatch.setattr(SerialTrigger, "_open_port", lambda trigger: line)
+    trigger = SerialTrigger(SerialOptions(port="a line"), clock)
+    trigger.open()
+    trigger.stop(0)
+    stop_id = trigger._stops[0].message.id
+    clock.now_ns += 101 * MS
+    assert [event.kind for event in trigger.poll()] == ["fault"]
+    line._answers = wire.encode(wire.Ack(stop_id, wire.Stop.TYPE, 0, 5))
+    assert [(event.kind, event.channel, event.detail) for event in trigger.poll()] == [
+        ("stopped", 0, "after the time-out")
+    ]
+
+
 def test_heartbeats_are_sent_when_due(peer, opened, until, clock):
     until.true(lambda: len(peer.of_type(wire.Heartbeat)) == 1)  # `open` sends one.
     for _ in range(5):

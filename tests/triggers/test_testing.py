@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,21 @@ class Faulty(RecordingTrigger):
         return (TriggerEvent("fault", None, 0, detail="on fire"),) if self._is_open else ()
 
 
+class Silent(RecordingTrigger):
+    def open(self):
+        return replace(super().open(), acknowledges_stop=True)
+
+    def stop(self, channel):
+        super().stop(channel)
+        return True
+
+
+class Contradictory(Silent):
+    def stop(self, channel):
+        super().stop(channel)
+        return False
+
+
 class Undead(RecordingTrigger):
     def _check_open(self):
         pass
@@ -51,6 +67,8 @@ class Undead(RecordingTrigger):
         (Confused, "fire: expected a receipt for 1, got FireReceipt(command_id=2"),
         (Twice, "poll: expected for command 1 the events ['ack'], got [TriggerEvent(kind='ack'"),
         (Faulty, "poll: expected no fault, got ['on fire'"),
+        (Silent, "poll: expected after `stop` the events [('stopped', 0)], got []"),
+        (Contradictory, "stop: expected True, as `open` said, got False"),
         (Undead, "fire after close: expected TriggerFailedError, got none"),
     ],
 )

@@ -116,6 +116,70 @@ def test_a_stop_gives_back_what_did_not_happen() -> None:
     assert ask(interlock, pulse_ms(200), 500) == ""
 
 
+STOP_CASES = {  # Limits; what happened, each at ms; when the next pulse is asked for, and the longest that may start.
+    "acknowledged: the cut counts from then": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50), ("done", 60)], 100, 240),
+    "not acknowledged: it counts to its own end": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50)], 300, 100),
+    "not acknowledged: its rest counts beside what replaces it": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50)], 100, 100),
+    "acknowledged after its own end": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50), ("done", 250)], 300, 100),
+    "acknowledged by a clock that is behind": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50), ("done", 0)], 100, 250),
+    "replaced, then acknowledged: all that came was until it was replaced": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50), ("fire", 60, 50), ("done", 70)], 200, 190),
+    "replaced and never acknowledged: both count": (
+        limits(max_dose_s=0.3), [("fire", 0, 200), ("ask", 50), ("fire", 60, 50)], 300, 50),
+    "replaced twice and never acknowledged": (
+        limits(max_dose_s=0.4),
+        [("fire", 0, 200), ("ask", 50), ("fire", 60, 50), ("ask", 70), ("fire", 80, 10)], 300, 140),
+    "an acknowledgement does not cut what came after it was asked for": (
+        limits(max_dose_s=0.5), [("fire", 0, 200), ("ask", 50), ("fire", 60, 200), ("done", 70)], 300, 240),
+    "nobody asked": (limits(max_dose_s=0.3), [("fire", 0, 200), ("done", 50)], 300, 100),
+    "duty, acknowledged": (
+        limits(max_duty=0.4), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50), ("done", 160)], 300, 200),
+    "duty, not acknowledged": (
+        limits(max_duty=0.4), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50)], 300, 50),
+    "duty, not acknowledged, and not replaced": (limits(max_duty=0.4), [("fire", 0, 300), ("ask", 100)], 200, 100),
+    "duty, as long as the window reaches it": (
+        limits(max_duty=0.4), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50)], 1299, 250),
+    "duty, when the window is past it": (
+        limits(max_duty=0.4), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50)], 1300, 400),
+    "stretch, acknowledged": (
+        limits(max_on_s=0.3), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50), ("done", 160)], 250, 300),
+    "stretch, not acknowledged": (
+        limits(max_on_s=0.3), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50)], 250, 50),
+    "stretch, not acknowledged, and over": (
+        limits(max_on_s=0.3), [("fire", 0, 300), ("ask", 100), ("fire", 150, 50)], 301, 300),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("limit", "steps", "at", "longest"), STOP_CASES.values(), ids=STOP_CASES)
+def test_a_stop_counts_once_it_is_acknowledged(
+    limit: LimitSpec, steps: list[tuple[str, int] | tuple[str, int, int]], at: int, longest: int
+) -> None:
+    interlock = Interlock({KEY: limit})
+    for step, step_at, *duration in steps:
+        if step == "fire":
+            assert ask(interlock, pulse_ms(*duration), step_at) == ""
+        elif step == "ask":
+            interlock.stop_asked("laser", 0, step_at * MS)
+            assert not interlock.running("laser", 0, step_at * MS), "it no longer has the channel"
+        else:
+            interlock.stop_acknowledged("laser", 0, step_at * MS)
+    assert ask(interlock, pulse_ms(longest + 1), at) != ""
+    assert ask(interlock, pulse_ms(longest), at) == ""
+
+
+def test_a_stop_is_forgotten_with_the_pulse_that_follows() -> None:
+    interlock = Interlock({KEY: FREE})
+    assert ask(interlock, pulse_ms(100), 0) == ""
+    interlock.stop_asked("laser", 0, 50 * MS)
+    assert ask(interlock, pulse_ms(100), 60) == ""
+    assert interlock.running("laser", 0, 61 * MS)
+
+
 def test_channels_and_triggers_are_counted_apart() -> None:
     interlock = Interlock({KEY: limits(max_dose_s=0.1), ("laser", 1): limits(max_dose_s=0.1)})
     interlock.commit("laser", pulse_ms(100), 0)

@@ -52,13 +52,14 @@ def test_a_stop_fails_when_it_failed() -> None:
 
 
 class ScriptedTrigger(Trigger):
-    """Behaves as a drawn script says, one word a call."""
+    """Behaves as a drawn script says, one word a call; stops that are not lost are acknowledged some polls later."""
 
     Options: ClassVar[type[BaseModel]] = BaseModel
 
     def __init__(self, script: list[str]) -> None:
         self._script = iter(script)
         self._time_ns = 0
+        self._stopping: list[int] = []
 
     def _next(self) -> str:
         self._time_ns += 1
@@ -77,11 +78,18 @@ class ScriptedTrigger(Trigger):
         word = self._next()
         if word == "fail":
             return (TriggerEvent("ack", None, self._time_ns), TriggerEvent("fault", None, self._time_ns, 3, "gone"))
-        return (TriggerEvent("ack", 1, self._time_ns),) if word == "lose" else ()
+        if word == "lose":
+            return (TriggerEvent("ack", 1, self._time_ns),)
+        stopped, self._stopping = self._stopping, []
+        return tuple([TriggerEvent("stopped", None, self._time_ns, channel=channel) for channel in stopped])
 
-    def stop(self, channel: int) -> None:
-        if self._next() == "fail":
+    def stop(self, channel: int) -> bool:
+        word = self._next()
+        if word == "fail":
             raise TriggerFailedError("broke at a stop")
+        if word == "fine":
+            self._stopping.append(channel)
+        return True
 
     def all_off(self) -> None:
         pass
@@ -139,4 +147,19 @@ def test_replay_gives_the_recorded_actions(
     frames: list[tuple[Edge, Edge, int, int]], laser: list[str], led: list[str]
 ) -> None:
     recorded = run({"laser": ScriptedTrigger(laser), "led": ScriptedTrigger(led)}, frames)
-    assert run(dict(replayed_triggers(["laser", "led"], recorded)), frames) == recorded
+    assert run(dict(replayed_triggers(["laser", "led"], recorded, ["laser", "led"])), frames) == recorded
+
+
+@pytest.mark.parametrize(("acknowledging", "outcome"), [(["laser"], "limited"), ([], "sent")])
+def test_a_stop_counts_as_it_did_when_it_was_recorded(acknowledging: list[str], outcome: str) -> None:
+    """From before stops were acknowledged there are records, too."""
+    spec = StimulusSpec(rule="near", triggers=("laser",), channel=0, duration_ms=100.0, stop_on_release=True)
+    limits = {("laser", 0): LimitSpec(max_dose_s=0.15)}
+    stimulator = Stimulator({"light": spec}, replayed_triggers(["laser"], [], acknowledging), limits, MS, armed=True)
+    outcomes = []
+    for frame_id, edge in enumerate((Edge.RISING, Edge.FALLING, Edge.RISING)):
+        now_ns = frame_id * 10 * MS
+        decision = Decision("near", frame_id, now_ns, State.ON, edge, (), (), ())
+        action = stimulator.act((decision,), NOBODY, frame_id, now_ns, now_ns, now_ns)
+        outcomes += [intent.outcome for intent in action.intents]
+    assert outcomes == ["sent", "stopped", outcome]

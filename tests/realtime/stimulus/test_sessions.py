@@ -141,6 +141,33 @@ def test_a_replay_of_every_protocol_is_identical(master):
     assert set(comparison.outcomes) == {"mixed", "late", "steady", "clock", "chance", "quiet"}
     comparison, _ = replay_session(master, source="poses")
     assert comparison.identical
+    stops = [event for frame in frames(master) for event in frame.trigger_events if event.kind == "stopped"]
+    assert {event.channel for event in stops} <= {0, 2}, "those that are stopped on release"
+    assert stops
+    description = json.loads((master / "session.json").read_text())
+    assert description["triggers"]["laser"]["acknowledges_stop"]
+
+
+def test_a_replay_counts_a_stop_from_when_it_was_acknowledged(tmp_path):
+    stimuli = """
+[limits.laser.7]
+max_on_s = 60.0
+max_duty = 1.0
+max_dose_s = 5.0
+[stimuli.light]
+rule = "facing"
+triggers = ["laser"]
+channel = 7
+duration_ms = 5000
+stop_on_release = true
+"""
+    session = record(tmp_path, stimuli)
+    assert any(event.kind == "stopped" for frame in frames(session) for event in frame.trigger_events)
+    limited = [intent.detail for frame in frames(session) for intent in frame.intents if intent.outcome == "limited"]
+    assert limited
+    assert all("dose of" in detail for detail in limited), "which tells when the first light went off"
+    comparison, _ = replay_session(session)
+    assert comparison.first_difference == ""
 
 
 def test_the_arms_in_the_record_are_those_of_the_seed(master):

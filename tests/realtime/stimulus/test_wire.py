@@ -46,11 +46,15 @@ class Command:
 
 
 class Wire(Trigger):
-    """Keeps every command with the time at which it came; delivers nothing where it is told to lose it."""
+    """Keeps every command with the time at which it came; delivers nothing where it is told to lose it.
+
+    One that acknowledges stops does so with the next poll; one that it loses is neither carried out nor acknowledged.
+    """
 
     Options: ClassVar[type[BaseModel]] = BaseModel
 
-    def __init__(self) -> None:
+    def __init__(self, *, acknowledges_stop: bool) -> None:
+        self.acknowledges_stop = acknowledges_stop
         self.now_ms = 0
         self.loses = False
         self.off_since_ms: int | None = None
@@ -69,8 +73,12 @@ class Wire(Trigger):
         events, self.events = tuple(self.events), []
         return events
 
-    def stop(self, channel: int) -> None:
-        self.commands.append(Command(self.now_ms, channel, None, 0))
+    def stop(self, channel: int) -> bool:
+        if not (self.acknowledges_stop and self.loses):
+            self.commands.append(Command(self.now_ms, channel, None, 0))
+            if self.acknowledges_stop:
+                self.events.append(TriggerEvent("stopped", None, self.now_ms * MS, channel=channel))
+        return self.acknowledges_stop
 
     def all_off(self) -> None:
         self.off_since_ms = self.now_ms if self.off_since_ms is None else self.off_since_ms
@@ -189,8 +197,10 @@ class Run:
     fault_ms: int | None
 
 
-def run(stimuli: dict[str, StimulusSpec], frames: list[Frame], limit: LimitSpec) -> Run:
-    wire = Wire()
+def run(
+    stimuli: dict[str, StimulusSpec], frames: list[Frame], limit: LimitSpec, *, acknowledges_stop: bool = False
+) -> Run:
+    wire = Wire(acknowledges_stop=acknowledges_stop)
     limits = {("wire", channel): limit for channel in CHANNELS}
     stimulator = Stimulator(stimuli, {"wire": wire}, limits, DEADLINE_MS * MS, armed=True)
     done = Run(wire, [], [], None)
@@ -223,9 +233,12 @@ def most_in_a_window(level: NDArray[np.bool_]) -> int:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS)
-def test_the_wire_stays_within_its_limits(stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec) -> None:
-    done = run({f"s{number}": spec for number, spec in enumerate(stimuli)}, frames, limit)
+@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS, st.booleans())
+def test_the_wire_stays_within_its_limits(
+    stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec, acknowledges_stop: bool
+) -> None:
+    named = {f"s{number}": spec for number, spec in enumerate(stimuli)}
+    done = run(named, frames, limit, acknowledges_stop=acknowledges_stop)
     n_ms = done.wire.now_ms + 1000
     for channel in CHANNELS:
         level = done.wire.levels(channel, n_ms)

@@ -106,6 +106,33 @@ def test_a_pulse_is_stored_after_its_first_time_and_fired_from_its_slot_then(boa
     )
 
 
+def test_a_stop_that_the_line_loses_is_sent_again(board, until):
+    trigger = SerialTrigger(SerialOptions(port=board.port, ack_timeout_ms=5_000))
+    trigger.open()
+    lost = []
+    write = trigger._port.write
+
+    def lossy(data):
+        (message,) = wire.Parser().feed(data)
+        if isinstance(message, wire.Stop) and not lost:
+            lost.append(message)
+        else:
+            write(data)
+
+    trigger._port.write = lossy
+    with closing(trigger):
+        trigger.fire(Pulse(0, 5_000_000), 1, time.monotonic_ns() + 10**10)
+        assert until.event(trigger, "ack").command_id == 1
+        until.true(lambda: trigger.poll() == () and board.pins)
+        stopped_ns = time.monotonic_ns()
+        assert trigger.stop(0)
+        event = until.event(trigger, "stopped")
+        until.true(lambda: len(board.pins) == 2)
+        assert (lost[0].channel, event.channel, board.pins[-1][2]) == (0, 0, False)
+        assert board.pins[-1][0] - stopped_ns > 5_000_000_000 / 3, "on until the Stop was sent again"
+        assert event.host_ns > board.pins[-1][0], "and not reported as off before it was"
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGSTOP", "SIGKILL"])
 def test_the_pin_is_low_in_time_when_the_host_gets_a_signal(board, host, until, name):
     assert board.pins[-1][2]
