@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks.model_latency import REFERENCE, Effort, export_fast, times_ns
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
+from realtime.folder import read_description
 from realtime.live import LiveEnd, Request, run_live
 from realtime.loop import ProcessedFrame, Sink, StopRequest
 from realtime.machine import describe_machine
@@ -116,9 +117,9 @@ def _measure(rig: Path, n_frames: int, warm_up: int) -> dict[str, Any]:
     watch = _Stopwatch(stop, warm_up, n_frames)
     with tempfile.TemporaryDirectory() as folder, stop_on_signals(stop):
         end = run_live(Request(rig=str(rig), out=str(Path(folder) / "session")), stop, watch.around)
-    if end.end.error is not None:
-        raise end.end.error
-    return _result(rig, watch, warm_up, end)
+        if end.end.error is not None:
+            raise end.end.error
+        return _result(rig, watch, warm_up, end)
 
 
 def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[str, Any]:
@@ -130,6 +131,7 @@ def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[st
         "benchmark": "loop_latency",
         "unit": "ms",
         "rig": tomllib.loads(rig.read_text(encoding="utf-8")),
+        "engine": read_description(end.folder)["model"].get("engine"),
         "stamps": "frame complete in the camera process → last command byte handed to the operating system",
         "not_included": ["exposure", "sensor transfer", "actuator"],
         "n_warm_up_frames": warm_up,
@@ -154,6 +156,7 @@ def main() -> int:
     arguments = parser.parse_args()
     result = measure(arguments.rig, arguments.frames, arguments.warm_up, arguments.reference)
     print(table(result["latency_ms"]))
+    print(f"model: {result['engine']}")
     print(f"intents {result['intents']}, deadline misses {result['deadline_misses']}, drops {result['drops']}")
     memory = result["resident_mib"]
     print(f"memory of the loop's process, MiB: first {memory[0]:.0f}, last {memory[-1]:.0f}, most {max(memory):.0f}")

@@ -14,7 +14,8 @@ import models
 from models.base import PoseModel
 from models.decode.reading import pose_reader
 from models.engines.base import BoundGraph
-from models.engines.options import EngineOptions
+from models.engines.fastest import concrete, with_fastest
+from models.engines.options import EngineOptions, Precision
 from models.engines.registry import open_engine
 from models.errors import ModelInputError, ModelNotOpenError
 from models.poses import Poses
@@ -32,8 +33,8 @@ class ExportedOptions(EngineOptions):
     Attributes:
         path: The model's folder, or `zoo:NAME` for one that comes with the program.
         tolerance_px: A session does not start if, at the model's stored reference images, this engine finds a point
-            farther than this from where it should be. In `bf16` a tenth of the points may lie farther (of two peaks
-            that are almost the same rounding may choose the other), and the rest takes about 1 px.
+            farther than this from where it should be. In `bf16` and `int8` a tenth of the points may lie farther (of
+            two peaks that are almost the same rounding may choose the other), and the rest takes about 1 px.
     """
 
     path: Annotated[Path, Field(strict=False)]
@@ -45,18 +46,32 @@ class FolderModel(PoseModel):
 
     Attributes:
         spec: What `model.json` says.
+        precision: What it computes in: as the options say, or what `auto` has become.
 
     Args:
-        path: The folder, or `zoo:NAME`.
+        options: Which folder, and in which engine.
 
     Raises:
         ModelNotOpenError: The folder is missing, damaged or not what its `model.json` says; the skeleton of a
-            `bottom_up` model is not a tree.
+            `bottom_up` model is not a tree; it cannot be run in the precision.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._folder = model_folder(path)
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    """What this way of running it can compute in."""
+
+    def __init__(self, options: ExportedOptions) -> None:
+        self._folder = model_folder(options.path)
         self.spec = ModelSpec.load(self._folder)
+        offered = [one for one in self.precisions if one != "int8" or self.spec.int8 is not None]
+        self._engine_options = with_fastest(options, offered)
+        self.precision = concrete(self._engine_options)
+        if self.precision not in self.precisions:
+            # OpenVINO keeps float32 from the last convolution on, but here there are coordinates between two networks.
+            raise ModelNotOpenError(
+                f"{self._folder}: precision: expected {', '.join(self.precisions[:-1])} or {self.precisions[-1]} for "
+                f"kind exported, got {self.precision}; use kind guided"
+            )
+        self._graphs = self.spec.graphs(self._folder, self.precision)
         self._skeleton = self.spec.plan()
         self._shape = self.spec.image.shape
         self._reader = pose_reader(self.spec)
@@ -129,14 +144,9 @@ class ExportedModel(FolderModel):
     Options: ClassVar[type[BaseModel]] = ExportedOptions
 
     def __init__(self, options: ExportedOptions) -> None:
-        super().__init__(options.path)
-        if options.precision == "bf16":
-            # OpenVINO keeps float32 from the last convolution on, but here there are coordinates between two networks.
-            raise ModelNotOpenError(
-                f"{self._folder}: precision: expected fp32 or fp16 for kind exported, got bf16; use kind guided"
-            )
-        graph = read_checked(self._folder, self.spec.graph, "the graph")
-        self._engine = open_engine(graph, self._folder / self.spec.graph.file, options)
+        super().__init__(options)
+        graph = read_checked(self._folder, self._graphs.graph, "the graph")
+        self._engine = open_engine(graph, self._folder / self._graphs.graph.file, self._engine_options)
         self._bound: dict[int, _Bound] = {}
         self._bind(1)
 
@@ -147,7 +157,11 @@ class ExportedModel(FolderModel):
             "kind": "exported",
             "path": str(self._folder),
             "engine": self._engine.description,
-            "files": {self.spec.graph.file: self.spec.graph.sha256, SPEC_FILE: sha256_of(self._folder / SPEC_FILE)},
+            "precision": self.precision,
+            "files": {
+                self._graphs.graph.file: self._graphs.graph.sha256,
+                SPEC_FILE: sha256_of(self._folder / SPEC_FILE),
+            },
         }
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from models.engines.base import BoundGraph, Engine
-from models.engines.options import EngineOptions
+from models.engines.options import Precision
 from models.engines.registry import open_engine
 from models.errors import ModelNotOpenError
 from models.exported import WARM_UP_RUNS, ExportedOptions, FolderModel
@@ -51,13 +51,14 @@ class GuidedModel(FolderModel):
     """
 
     Options: ClassVar[type[BaseModel]] = GuidedOptions
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "bf16", "int8")
 
     def __init__(self, options: GuidedOptions) -> None:
-        super().__init__(options.path)
+        super().__init__(options)
         self._options = options
         self._parts, self._crop = self._halves()
-        self._detector = self._open(self._parts.detector, options)
-        self._crop_engine = self._open(self._parts.crops, options)
+        self._detector = self._open(self._parts.detector)
+        self._crop_engine = self._open(self._parts.crops)
         self._side = self._crop.size_px
         self._max_shift_px = options.max_shift * self._side
         self._anchor = None if self.spec.anchor is None else self.spec.skeleton.nodes.index(self.spec.anchor)
@@ -80,6 +81,7 @@ class GuidedModel(FolderModel):
             "kind": "guided",
             "path": str(self._folder),
             "engine": f"{self._crop_engine.description} (crops), {self._detector.description} (detector)",
+            "precision": self.precision,
             "detect_every": self._options.detect_every,
             "files": {**files, SPEC_FILE: sha256_of(self._folder / SPEC_FILE)},
         }
@@ -133,15 +135,16 @@ class GuidedModel(FolderModel):
             raise ModelNotOpenError(
                 f"{self._folder}: expected a top-down model for kind guided, got {self.spec.type}; use kind exported"
             )
-        if self.spec.parts is None:
+        if self._graphs.parts is None:
             raise ModelNotOpenError(
                 f"{self._folder}: expected the halves of the model ({SPEC_FILE}: parts), got none; add them with "
                 f"python -m models.splitting (geometry exact only), or use kind exported"
             )
-        return self.spec.parts, self.spec.crop
+        return self._graphs.parts, self.spec.crop
 
-    def _open(self, entry: GraphFile, options: EngineOptions) -> Engine:
-        return open_engine(read_checked(self._folder, entry, "a half"), self._folder / entry.file, options)
+    def _open(self, entry: GraphFile) -> Engine:
+        graph = read_checked(self._folder, entry, "a half")
+        return open_engine(graph, self._folder / entry.file, self._engine_options)
 
     def _bind_crops(self, n: int) -> BoundGraph:
         shape = (n, *self._crop_images.shape[1:])

@@ -2,20 +2,46 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from models.decode.reading import pose_reader
+from models.engines.options import Precision
 from models.export.reference import MAPS
 from models.poses import Poses
 from models.spec import TOP_DOWN, ModelSpec
 
-# Rounding, half precision included, changes no score by more than this. A point whose score lies closer to the
-# threshold may therefore be seen by one engine and not by another.
-SCORE_TOLERANCE = 0.02
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What a precision may change.
+
+    Attributes:
+        percent: So many of a hundred points must lie within the tolerance.
+        tolerance_px: The tolerance that a rig should have, px.
+        score: No score may differ by more.
+        borderline: A point whose score lies closer to the threshold may be seen by one engine and not by another.
+        other_points: Share of the points beyond these that may be missing or extra.
+    """
+
+    percent: Literal[90, 99] = 99
+    tolerance_px: float = 0.1
+    score: float = 0.02
+    borderline: float = 0.02
+    other_points: float = 0.0
+
+
+# bfloat16 has 8 bits and integers have 7 or 8; where a map has two peaks that are almost the same, they decide which.
+# The steps of integers are of one size up to the largest value of a map: of a thousand scores one moves by 0.1 to 0.15.
+ROUNDING: Mapping[Precision, Rounding] = {
+    "fp32": Rounding(),
+    "fp16": Rounding(),
+    "bf16": Rounding(percent=90, tolerance_px=1.0),
+    "int8": Rounding(percent=90, tolerance_px=1.0, score=0.2, borderline=0.05, other_points=0.01),
+}
 # Two animals farther apart than this share of the image's longer side are not the same one.
 MATCH_REACH = 0.05
 
@@ -46,6 +72,7 @@ class Parity:
         max_score_difference: Largest difference of a node's or animal's score or of a class probability.
         max_edge_score_difference: The same of the scores of bottom-up models' edges.
         max_map_difference: The same of what the networks put out, where the reference holds it.
+        rounding: What the engine's precision may change.
     """
 
     n_images: int
@@ -63,10 +90,12 @@ class Parity:
     max_score_difference: float
     max_edge_score_difference: float
     max_map_difference: float
+    rounding: Rounding = ROUNDING["fp32"]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values; what is no finite number is None."""
         numbers = asdict(self)
+        del numbers["rounding"]
         offset = numbers.pop("offset_px")
         numbers |= {"offset_x_px": offset[0], "offset_y_px": offset[1]}
         return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
@@ -75,22 +104,21 @@ class Parity:
         """Return whether the engine may be trusted: whether `deviation` has nothing to say."""
         return not self.deviation(tolerance_px)
 
-    def deviation(self, tolerance_px: float, *, rounds: bool = False) -> str:
+    def deviation(self, tolerance_px: float) -> str:
         """Say in one sentence what is wrong and what to look at; the empty string if nothing is.
 
         Nothing is wrong if there were points to compare, no animal or point is missing or extra, 99 % of the points
-        and the median per axis lie within the tolerance, and no score differs by more than `SCORE_TOLERANCE`.
+        and the median per axis lie within the tolerance, and no score differs by more than 0.02; in a precision that
+        rounds more, as `ROUNDING` says.
 
         Args:
             tolerance_px: How far a point may lie from the reference, px.
-            rounds: The engine computes in bfloat16, whose 8 bits decide where a map has two peaks that are almost the
-                same: 90 % of the points must lie within the tolerance.
         """
         faults = (
             self._nothing_compared,
             self._other_animals,
             self._shift(tolerance_px),
-            self._scatter(tolerance_px, rounds=rounds),
+            self._scatter(tolerance_px),
             self._other_points,
             self._other_scores,
         )
@@ -128,20 +156,21 @@ class Parity:
             f"try another engine, as this one may resize or crop differently"
         )
 
-    def _scatter(self, tolerance_px: float, *, rounds: bool) -> str:
-        share, distance_px = ("10 %", self.p90_px) if rounds else ("1 %", self.p99_px)
+    def _scatter(self, tolerance_px: float) -> str:
+        percent = self.rounding.percent
+        distance_px = {90: self.p90_px, 99: self.p99_px}[percent]
         if not distance_px > tolerance_px:
             return ""
         return (
-            f"{share} of the points lie {distance_px:.2f} px or more from the reference (half of them within "
+            f"{100 - percent} % of the points lie {distance_px:.2f} px or more from the reference (half of them within "
             f"{self.p50_px:.2f} px, the farthest {self.max_px:.2f} px): check the weights and the precision"
         )
 
     @property
     def _other_points(self) -> str:
-        if not (self.missing_points or self.extra_points):
-            return ""
         n_reference = self.n_points + self.missing_points
+        if self.missing_points + self.extra_points <= self.rounding.other_points * n_reference:
+            return ""
         return (
             f"{self.missing_points} of the reference's {n_reference} points are missing and {self.extra_points} are "
             f"extra: check the weights and the precision"
@@ -149,7 +178,7 @@ class Parity:
 
     @property
     def _other_scores(self) -> str:
-        if not self.max_score_difference > SCORE_TOLERANCE:
+        if not self.max_score_difference > self.rounding.score:
             return ""
         return (
             f"points lie where they should, but scores differ by up to {self.max_score_difference:.3f} from the "
@@ -157,15 +186,16 @@ class Parity:
         )
 
 
-def compare(reference: Outputs, engine: Outputs, spec: ModelSpec) -> Parity:
+def compare(reference: Outputs, engine: Outputs, spec: ModelSpec, precision: Precision = "fp32") -> Parity:
     """Compare what came out of an engine with a reference, image by image.
 
     Args:
         reference: As in `Reference.outputs`.
         engine: The same for the same images; in maps and in what else only one of both has, nothing is compared.
         spec: The model.
+        precision: What the engine computes in.
     """
-    tally = _Tally(spec)
+    tally = _Tally(spec, ROUNDING[precision])
     for expected, got in zip(_poses(reference, spec), _poses(engine, spec), strict=True):
         tally.add_poses(expected, got)
     if "peaks" in reference and "peaks" in engine:
@@ -202,6 +232,7 @@ class _Tally:
     """Counts and collects differences, image by image."""
 
     spec: ModelSpec
+    rounding: Rounding
     map_differences: list[float] = field(default_factory=list)
     _n_images: int = 0
     _n_animals: int = 0
@@ -271,6 +302,7 @@ class _Tally:
             max_score_difference=_largest(self._score_differences),
             max_edge_score_difference=_largest(self._edge_differences),
             max_map_difference=_largest(self.map_differences),
+            rounding=self.rounding,
         )
 
     def _match(self, xy: NDArray[Any], other_xy: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -309,7 +341,7 @@ class _Tally:
         return int(np.count_nonzero(~borderline))
 
     def _is_borderline(self, scores: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.asarray(np.abs(scores - self.spec.peak_threshold) < SCORE_TOLERANCE)
+        return np.asarray(np.abs(scores - self.spec.peak_threshold) < self.rounding.borderline)
 
 
 def _largest_difference(some: NDArray[Any], others: NDArray[Any]) -> float:

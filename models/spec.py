@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from models.engines.options import Precision
 from models.errors import ModelNotOpenError
 from models.skeleton import Skeleton
 
@@ -16,6 +17,7 @@ SPEC_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 DETECTOR_FILE = "detector.onnx"
 CROPS_FILE = "crops.onnx"
+INT8_SUFFIX = ".int8.onnx"  # in the place of .onnx
 REFERENCE_FILE = "reference.npz"
 # How far outside the image a point may lie, px: SLEAP's own geometry puts points of the first pixel at −0.5.
 MARGIN_PX = 1.0
@@ -126,6 +128,20 @@ class PartsSpec(_Part):
     crops: GraphFile
 
 
+class Int8Spec(_Part):
+    """The same graphs with their networks in 8-bit integers; see `models.quantising`.
+
+    Attributes:
+        graph: As `ModelSpec.graph`.
+        parts: As `ModelSpec.parts`.
+        calibration: On which frames they were calibrated and how far from float32 they were then, as free JSON.
+    """
+
+    graph: GraphFile
+    parts: PartsSpec | None = None
+    calibration: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Output(NamedTuple):
     """An output of the graph: its shape for one image, its dtype."""
 
@@ -152,6 +168,7 @@ class ModelSpec(_Part):
             formulas, which shift every point of a top-down model by −0.5 px in x and in y.
         graph: The ONNX graph.
         parts: The same in two halves; for top-down models with geometry `exact`, None elsewhere and in older folders.
+        int8: The same graphs in 8-bit integers, or None.
         reference: Images and what must come out for them (`reference.npz`), or None.
         provenance: Where the weights come from, as free JSON.
     """
@@ -170,6 +187,7 @@ class ModelSpec(_Part):
     geometry: Geometry
     graph: GraphFile
     parts: PartsSpec | None = None
+    int8: Int8Spec | None = None
     reference: GraphFile | None = None
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -235,6 +253,21 @@ class ModelSpec(_Part):
         n_nodes, n_classes = len(self.skeleton.nodes), len(self.class_names)
         found = {"xy": Output((n_nodes, 2), np.float32), "node_scores": Output((n_nodes,), np.float32)}
         return found | ({"class_probs": Output((n_classes,), np.float32)} if n_classes else {})
+
+    def graphs(self, folder: Path, precision: Precision) -> "ModelSpec | Int8Spec":
+        """Return what names the graphs that are run in a precision.
+
+        Raises:
+            ModelNotOpenError: The model has none.
+        """
+        if precision != "int8":
+            return self
+        if self.int8 is None:
+            raise ModelNotOpenError(
+                f"{folder}: precision int8: expected the model's graphs in 8-bit integers ({SPEC_FILE}: int8), got "
+                f"none; make them with: poseloop quantise MODEL VIDEO"
+            )
+        return self.int8
 
     def plan(self) -> Skeleton:
         """The skeleton as the rest of the program knows it."""

@@ -32,7 +32,8 @@ def add_parts(path: Path) -> ModelSpec:
     detector, crops = (found.network() for found in find_networks(OnnxGraph(folder / spec.graph.file)))
     n_nodes, n_classes = len(spec.skeleton.nodes), len(spec.class_names)
     parts = write_parts(folder, spec, _with_heads(detector, 1, 0), _with_heads(crops, n_nodes, n_classes))
-    written = spec.model_copy(update={"parts": parts})
+    # A quantised model has halves if it had them when it was quantised.
+    written = spec.model_copy(update={"parts": parts, "int8": None})
     written.save(folder)
     return written
 

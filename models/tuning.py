@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.options import EngineOptions
-from models.engines.registry import ALL_OPTIONS
+from models.engines.registry import ALL_OPTIONS, INT8_OPTIONS
 from models.errors import ModelError, ModelNotOpenError
 from models.export.reference import stored_reference
 from models.exported import ExportedModel, ExportedOptions, FolderModel, model_folder
 from models.guided import GuidedModel, GuidedOptions
+from models.parity import ROUNDING
 from models.spec import ModelSpec
 from models.verification import quick_parity
 
 SAME_IMAGE = 24  # frames in a row that show the same, so that a guided model has something to follow
-ROUNDED_TOLERANCE_PX = 1.0  # what bfloat16 needs; see `Parity.deviation`
 ALMOST = 1.05  # no faster than this is not worth another thread
 
 
@@ -76,6 +76,8 @@ def candidates(spec: ModelSpec, n_cores: int | None = None) -> list[Candidate]:
     engines = [options for options in ALL_OPTIONS if options.engine != "tensorflow"]
     if spec.parts is not None:
         engines.append(EngineOptions(engine="openvino", precision="bf16"))
+    if spec.int8 is not None:
+        engines += INT8_OPTIONS
     return [
         Candidate(kind, _settings(options, threads))
         for options in engines
@@ -131,8 +133,8 @@ def best(tuned: Sequence[Tuned]) -> Tuned | None:
 def _settings(options: EngineOptions, threads: int | None) -> dict[str, Any]:
     plain = EngineOptions()
     found = {name: value for name, value in options.model_dump().items() if value != getattr(plain, name)}
-    if options.precision == "bf16":
-        found["tolerance_px"] = ROUNDED_TOLERANCE_PX
+    if options.precision in ("bf16", "int8"):
+        found["tolerance_px"] = ROUNDING[options.precision].tolerance_px
     return found if threads is None else found | {"threads": threads}
 
 
@@ -151,8 +153,7 @@ def _try(path: Path, way: Candidate, images: NDArray[np.uint8], n_frames: int, c
             model.warm_up(height, width, 3 if images.ndim == 4 else 1)
             parity = quick_parity(model)
             assert parity is not None  # noqa: S101  # `tune` has found a reference
-            rounds = way.settings.get("precision") == "bf16"
-            deviation = parity.deviation(way.settings.get("tolerance_px", 0.1), rounds=rounds)
+            deviation = parity.deviation(way.settings.get("tolerance_px", 0.1))
             times_ns = _times_ns(model, images, n_frames, clock_ns)
     except ModelError as error:
         return Tuned(way, np.nan, np.nan, str(error))

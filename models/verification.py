@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Engine
+from models.engines.fastest import concrete, with_fastest
+from models.engines.options import Precision
 from models.engines.registry import open_engine
 from models.errors import ModelInputError, ModelNotInstalledError, ModelNotOpenError
 from models.export.reference import (
@@ -23,7 +25,7 @@ from models.export.reference import (
 )
 from models.exported import ExportedOptions, FolderModel, model_folder
 from models.parity import Parity, compare
-from models.spec import ModelSpec
+from models.spec import ModelSpec, read_checked
 
 # What SLEAP's own exports call their outputs. They have no fixed number of slots, and NaN where nothing is seen.
 SLEAP_OUTPUTS = {"instance_peaks": "xy", "instance_peak_vals": "node_scores", "centroid_vals": "instance_scores"}
@@ -57,12 +59,18 @@ def verify(options: ExportedOptions, reference: Reference | None = None) -> Veri
         ModelFailedError: Inference failed.
     """
     reference = reference or find_reference(options.path)
-    spec, path = _model(options.path)
-    graph = path.read_bytes()
+    folder = model_folder(options.path)
+    spec = ModelSpec.load(folder)
+    offered: tuple[Precision, ...] = ("fp32",) if spec.int8 is None else ("int8", "fp32")
+    chosen = with_fastest(options, offered)
+    precision = concrete(chosen)
+    entry = spec.graphs(folder, precision).graph
+    graph = read_checked(folder, entry)
     if any(name.startswith(MAPS) for name in reference.outputs):
         graph = with_maps(graph)
-    with closing(open_engine(graph, path, options)) as engine:
-        return Verification(engine.description, compare(reference.outputs, _run(engine, spec, reference), spec))
+    with closing(open_engine(graph, folder / entry.file, chosen)) as engine:
+        found = answers(engine, spec, reference)
+        return Verification(engine.description, compare(reference.outputs, found, spec, precision))
 
 
 def quick_parity(model: FolderModel) -> Parity | None:
@@ -81,7 +89,8 @@ def quick_parity(model: FolderModel) -> Parity | None:
         for name, array in model.outputs.items():
             found[name].append(array[0].copy())
     expected = {name: array[:QUICK_IMAGES] for name, array in reference.outputs.items()}
-    return compare(expected, {name: np.stack(arrays) for name, arrays in found.items()}, model.spec)
+    got = {name: np.stack(arrays) for name, arrays in found.items()}
+    return compare(expected, got, model.spec, model.precision)
 
 
 def find_reference(model: Path, against: Path | None = None) -> Reference:
@@ -159,7 +168,7 @@ def _saved_model(folder: Path, spec: ModelSpec, stored: Reference) -> Reference:
         with_channels = with_channels[..., np.newaxis]
     with closing(open_saved_model(folder)) as engine:
         if set(spec.outputs) <= set(engine.signature.outputs):
-            return Reference(stored.images, _run(engine, spec, Reference(stored.images, {})))
+            return Reference(stored.images, answers(engine, spec, Reference(stored.images, {})))
         if "instance_peaks" in engine.signature.outputs:
             return Reference(
                 stored.images, _sleap_answers([engine.compute(image) for image in with_channels], folder, spec)
@@ -190,7 +199,7 @@ def _filled_up(array: NDArray[Any], n: int) -> NDArray[Any]:
     return np.concatenate([array, np.full((n - len(array), *array.shape[1:]), np.nan, array.dtype)])
 
 
-def _run(engine: Engine, spec: ModelSpec, reference: Reference) -> dict[str, NDArray[Any]]:
+def answers(engine: Engine, spec: ModelSpec, reference: Reference) -> dict[str, NDArray[Any]]:
     """Return the engine's answers for the reference's images, image by image as in a session."""
     arrays = {name: np.empty((1, *of.shape), of.dtype) for name, of in spec.outputs.items()}
     arrays |= {

@@ -67,7 +67,7 @@ def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
         )
     if parity is None:
         return {"checked": False, "reason": "the model's folder has no reference"}
-    if deviation := parity.deviation(options.tolerance_px, rounds=options.precision == "bf16"):
+    if deviation := parity.deviation(options.tolerance_px):
         raise ModelDiffersError(
             f"{folder}: not armed: {deviation} (tolerance {options.tolerance_px:g} px; all numbers: poseloop verify)"
         )

@@ -82,7 +82,9 @@ def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> 
         make_lookahead(rig, model)
         if info is not None:
             model.warm_up(info.height, info.width, info.channels)
-        findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes"))
+        engine = model.source.get("engine")
+        runs = f", {engine}" if engine else ""
+        findings.append(Finding("ok", "model", f"{rig.model.name}: {len(model.skeleton.nodes)} nodes{runs}"))
         _attempt(findings, "parity", lambda: _check_parity(rig, model, findings))
 
 

@@ -63,7 +63,7 @@ class OnnxRuntimeEngine(CheckedEngine):
     @property
     def description(self) -> str:
         """Runtime, version, device and precision."""
-        return f"onnxruntime {onnxruntime.__version__}, cpu, fp32"
+        return f"onnxruntime {onnxruntime.__version__}, cpu, {self._options.precision}"
 
     def _bind(self, image_shape: tuple[int, ...], outputs: Mapping[str, NDArray[Any]]) -> CheckedGraph:
         session = self._session(image_shape[0])

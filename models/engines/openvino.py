@@ -16,7 +16,8 @@ from models.engines.signature import INPUT, Signature, TensorType
 from models.errors import ModelFailedError, ModelNotOpenError
 
 _DEVICE = "CPU"
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# In a graph in 8-bit integers the hint is for what is left in floating point.
+_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
 
 
 class OpenVinoEngine(CheckedEngine):
@@ -124,6 +125,11 @@ def _type_of(port: Any) -> TensorType:
 def _last_line(error: RuntimeError) -> str:
     """OpenVINO's messages are a trace of source lines that ends with what happened."""
     return str(error).strip().splitlines()[-1]
+
+
+def processor_has_bfloat16() -> bool:
+    """Return whether the processor computes in bfloat16."""
+    return has_bfloat16(openvino.Core())
 
 
 def has_bfloat16(core: Any) -> bool:

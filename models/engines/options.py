@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 EngineName = Literal["onnxruntime", "openvino", "tensorrt", "tensorflow"]
 Device = Literal["cpu", "cuda"]
 Provider = Literal["cuda", "tensorrt"]
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PrecisionChoice = Literal[Precision, "auto"]
 
 _DEVICES: dict[EngineName, tuple[Device, ...]] = {
     "onnxruntime": ("cpu", "cuda"),
@@ -15,6 +16,7 @@ _DEVICES: dict[EngineName, tuple[Device, ...]] = {
     "tensorrt": ("cuda",),
     "tensorflow": ("cpu",),
 }
+_WITH_INT8: tuple[EngineName, ...] = ("onnxruntime", "openvino")
 
 
 class EngineOptions(BaseModel):
@@ -25,7 +27,9 @@ class EngineOptions(BaseModel):
         device: Where it runs. `tensorrt` needs `cuda`; `openvino` and `tensorflow` take `cpu`.
         provider: ONNX Runtime's execution provider on `cuda`: its own kernels, or TensorRT inside ONNX Runtime.
         precision: `fp16` computes the networks in half precision, on `cuda` alone; `bf16` does so with `openvino` on
-            processors that have it. Peaks and points stay float32.
+            processors that have it; `int8` takes the model's graphs in 8-bit integers (see `models.quantising`), with
+            `onnxruntime` or `openvino` on `cpu`. Peaks and points stay float32. `auto`, on `cpu`, is the fastest that
+            processor, engine and model have (see `models.engines.fastest`); what was chosen is recorded.
         threads: Threads of one operation on `cpu`; None = one for every core that the process may use.
         spinning: Waiting threads poll instead of sleep: faster by some tens of µs where a core for each is to spare,
             ruinous where not.
@@ -38,7 +42,7 @@ class EngineOptions(BaseModel):
     engine: EngineName = "onnxruntime"
     device: Device = "cpu"
     provider: Provider = "cuda"
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "fp32"
     threads: int | None = Field(default=None, gt=0)
     spinning: bool = False
     fallback: Literal["none", "cpu"] = "none"
@@ -59,6 +63,13 @@ class EngineOptions(BaseModel):
             raise ValueError(f"precision: expected fp32 on device {self.device}, got fp16; half precision needs cuda")
         if self.precision == "bf16" and self.engine != "openvino":
             raise ValueError(f"precision: expected fp32 for engine {self.engine}, got bf16; bf16 needs engine openvino")
+        if self.precision == "int8" and not (self.engine in _WITH_INT8 and self.device == "cpu"):
+            raise ValueError(
+                f"precision: expected fp32 for engine {self.engine} on device {self.device}, got int8; int8 needs "
+                f"engine onnxruntime or openvino on device cpu"
+            )
+        if self.precision == "auto" and self.device != "cpu":
+            raise ValueError(f"precision: expected fp32 or fp16 on device {self.device}, got auto; auto needs cpu")
         return self
 
     @property

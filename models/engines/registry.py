@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.engines.base import BoundGraph, Engine
 from models.engines.onnxruntime import OnnxRuntimeEngine
-from models.engines.options import Device, EngineName, EngineOptions
+from models.engines.options import Device, EngineName, EngineOptions, Precision
 from models.errors import ModelNotInstalledError, ModelNotOpenError
 
 
@@ -46,7 +46,13 @@ ALL_OPTIONS: tuple[EngineOptions, ...] = (
     EngineOptions(engine="tensorrt", device="cuda"),
     EngineOptions(engine="tensorrt", device="cuda", precision="fp16"),
 )
-"""Every combination of engine, device, provider and precision that there is."""
+"""Every combination of engine, device, provider and precision that there is, for a graph in float32."""
+
+INT8_OPTIONS: tuple[EngineOptions, ...] = (
+    EngineOptions(precision="int8"),
+    EngineOptions(engine="openvino", precision="int8"),
+)
+"""The same for a graph in 8-bit integers."""
 
 # The smallest graph: `image` uint8 (batch, 1, 1), cast to float32; as bytes, because the package `onnx` may be missing.
 _PROBE = bytes.fromhex(
@@ -81,14 +87,18 @@ def open_engine(graph: bytes, path: Path, options: EngineOptions) -> Engine:
 
     Raises:
         ModelNotInstalledError: The engine's package is not there; the message names the extra.
-        ModelNotOpenError: The graph is damaged, or the device could not be used.
+        ModelNotOpenError: The graph is damaged, the device could not be used, or the precision is still to be chosen.
     """
+    if options.precision == "auto":
+        raise ModelNotOpenError(f"{path}: precision: expected one that was chosen for this graph, got auto")
     try:
         return _opener(options)(graph, path, options)
     except (ModelNotInstalledError, ModelNotOpenError) as error:
         if options.fallback == "none":
             raise
-        cpu = EngineOptions(threads=options.threads, spinning=options.spinning)
+        # A graph in 8-bit integers is one wherever it runs.
+        precision: Precision = "int8" if options.precision == "int8" else "fp32"
+        cpu = EngineOptions(threads=options.threads, spinning=options.spinning, precision=precision)
         return _InPlace(OnnxRuntimeEngine(graph, path, cpu), f"in place of {options.title}: {error}")
 
 

@@ -79,7 +79,33 @@ class GatherElements(OpRun):  # type: ignore[misc]
         return (np.take_along_axis(data, indices, axis or 0),)
 
 
-OPERATORS = (Conv, ConvTranspose, MaxPool, GatherElements)
+class QuantizeLinear(OpRun):  # type: ignore[misc]
+    """The nearest step, even where two are as near, of those that the type of `zero` has."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, scale: Array, zero: NDArray[Any], **_: Any) -> tuple[NDArray[Any]]:
+        limits = np.iinfo(zero.dtype)
+        steps = np.rint(x / scale) + zero.astype(np.float32)
+        return (np.clip(steps, limits.min, limits.max).astype(zero.dtype),)
+
+
+class DequantizeLinear(OpRun):  # type: ignore[misc]
+    """Steps back to values; with one scale and zero, or with one of each along an axis."""
+
+    op_domain = ""
+
+    def _run(
+        self, steps: NDArray[Any], scale: Array, zero: NDArray[Any], axis: int | None = None, **_: Any
+    ) -> tuple[Array]:
+        shape = [1] * steps.ndim
+        if scale.ndim:
+            shape[axis or 0] = -1
+        counted = steps.astype(np.int64) - zero.astype(np.int64).reshape(shape if zero.ndim else ())
+        return ((counted * scale.astype(np.float64).reshape(shape)).astype(np.float32),)
+
+
+OPERATORS = (Conv, ConvTranspose, MaxPool, GatherElements, QuantizeLinear, DequantizeLinear)
 
 
 def _pads(attributes: dict[str, Any]) -> tuple[int, int, int, int]:

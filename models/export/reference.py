@@ -30,7 +30,7 @@ N_IMAGES = 3
 N_CANDIDATES = 16
 MAX_IMAGE_BYTES = 400_000
 MAX_MAP_BYTES = 100_000
-_NETWORKS = ("whole_image/", "crops/")
+NETWORKS = ("whole_image/", "crops/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,8 @@ def with_maps(graph: bytes) -> bytes:
     """Return the graph with what leaves its networks as further outputs, `maps/…`."""
     onnx = import_onnx()
     model = onnx.load_from_string(graph)
-    inside = {name for node in model.graph.node if node.name.startswith(_NETWORKS) for name in node.output}
-    outside = [node for node in model.graph.node if not node.name.startswith(_NETWORKS)]
+    inside = {name for node in model.graph.node if node.name.startswith(NETWORKS) for name in node.output}
+    outside = [node for node in model.graph.node if not node.name.startswith(NETWORKS)]
     for value in dict.fromkeys(name for node in outside for name in node.input if name in inside):
         name = MAPS + value
         # A node of its own, because an engine in half precision rewrites the networks and what they hand over.

@@ -18,6 +18,7 @@ from models.errors import ModelFailedError
 from models.spec import listed_faults
 from realtime.cli.app import Json, app, clear_errors, complain, console, errors
 from realtime.cli.engine_options import Engine, InPrecision, OnDevice, Threads, WithProvider
+from realtime.cli.frames import frame_range
 from realtime.tracking import TrackerOptions
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def track(
     from realtime.offline import TrackRequest, track_video  # noqa: PLC0415
 
     with clear_errors(camera_is_a_file=True):
-        first, last = _frame_range(frames)
+        first, last = frame_range(frames)
         request = TrackRequest(
             video=video,
             outputs=tuple(out),
@@ -114,16 +115,6 @@ def track(
             finally:
                 loaded.close()
     raise typer.Exit(_show_end(request, model, report, stop.number, as_json=as_json))
-
-
-def _frame_range(text: str) -> tuple[int, int | None]:
-    first, dash, last = text.strip().partition("-")
-    if not (dash and first.isdecimal() | (first == "") and last.isdecimal() | (last == "")):
-        raise ValueError(f"--frames: expected FIRST-LAST, as in 100-199, 100- or -199, got {text!r}")
-    begin, end = int(first or 0), int(last) if last else None
-    if end is not None and end < begin:
-        raise ValueError(f"--frames: expected the first frame before the last, got {text!r}")
-    return begin, end
 
 
 class _TrackerFile(BaseModel):

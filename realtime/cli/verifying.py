@@ -18,11 +18,12 @@ from models.errors import ModelError
 from models.spec import ModelSpec
 from realtime.cli.app import Json, app, clear_errors, complain, console, errors
 from realtime.cli.engine_options import Engine, InPrecision, OnDevice, Threads, WithProvider
+from realtime.cli.frames import spread_frames
 
 if TYPE_CHECKING:
     from models.export.reference import Reference
     from models.exported import ExportedOptions
-    from models.parity import Parity
+    from models.parity import Parity, Rounding
     from models.verification import Verification
 
 REFERENCE_SUFFIX = ".npz"
@@ -47,7 +48,8 @@ def verify(
     all_engines: Annotated[bool, typer.Option("--all-engines", help="Compare every engine that is installed.")] = False,
     frames: Annotated[int, typer.Option(min=1, help="Frames of the video, evenly spread; some seconds each.")] = 8,
     tolerance_px: Annotated[
-        float | None, typer.Option(help="How far points may lie from the reference; by default as in a rig.")
+        float | None,
+        typer.Option(help="How far points may lie from the reference; by default 0.1, in bf16 and int8 1.0."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -64,31 +66,44 @@ def verify(
     if as_json:
         report = [one.as_dict() for one in compared]
         head = {"model": str(model), "against": str(against or "its own reference"), "n_images": len(reference.images)}
-        typer.echo(json.dumps({**head, "tolerance_px": options.tolerance_px, "engines": report, "exit_code": code}))
+        typer.echo(json.dumps({**head, "tolerance_px": compared[0].limit_px, "engines": report, "exit_code": code}))
     else:
-        _show(compared, reference, options.tolerance_px)
+        _show(compared, reference)
     raise typer.Exit(code)
 
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """An engine and how it came out, or why it could not be run."""
+    """An engine and how it came out, or why it could not be run.
+
+    `tolerance_px` is what was asked for; None = what the precision needs.
+    """
 
     title: str
-    tolerance_px: float
+    tolerance_px: float | None
     verification: "Verification | None"
     failure: str = ""
+
+    @property
+    def rounding(self) -> "Rounding":
+        from models.parity import ROUNDING  # noqa: PLC0415
+
+        return ROUNDING["fp32"] if self.verification is None else self.verification.parity.rounding
+
+    @property
+    def limit_px(self) -> float:
+        return self.rounding.tolerance_px if self.tolerance_px is None else self.tolerance_px
 
     @property
     def exit_code(self) -> int:
         if self.verification is None:
             return 3
-        return 0 if self.verification.parity.within(self.tolerance_px) else 1
+        return 0 if self.verification.parity.within(self.limit_px) else 1
 
     @property
     def verdict(self) -> str:
         """What is wrong, or the empty string."""
-        return self.failure if self.verification is None else self.verification.parity.deviation(self.tolerance_px)
+        return self.failure if self.verification is None else self.verification.parity.deviation(self.limit_px)
 
     def as_dict(self) -> dict[str, object]:
         found = self.verification
@@ -105,32 +120,34 @@ def _reference(options: "ExportedOptions", against: Path | None, n_frames: int, 
     channels = ModelSpec.load(model_folder(options.path)).image.channels
     with Progress(console=errors, transient=True, disable=quiet) as progress:
         task = progress.add_task("computing the reference in NumPy", total=n_frames)
-        images = _spread_frames(against, channels, n_frames)
+        images = _images(against, channels, n_frames)
         return compute_reference(options.path, images, lambda done: progress.update(task, completed=done))
 
 
-def _spread_frames(video: Path, channels: int, n_frames: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield `n_frames` frames, evenly spread where the video says how long it is; otherwise the first ones."""
+def _images(video: Path, channels: int, n_frames: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield `n_frames` images of a video."""
     with closing(VideoReader(video, channels)) as reader:
-        length = reader.n_frames or n_frames
-        for index in np.unique(np.linspace(0, length - 1, n_frames).astype(int)):
-            reader.skip_to(index)
-            if (frame := next(reader, None)) is None:
-                return
+        for frame in spread_frames(reader, n_frames):
             yield frame.image
 
 
 def _with_engine(options: "ExportedOptions", reference: "Reference") -> _Compared:
     from models.verification import verify as verify_engine  # noqa: PLC0415
 
-    return _Compared(options.title, options.tolerance_px, verify_engine(options, reference))
+    return _Compared(options.title, _asked(options), verify_engine(options, reference))
+
+
+def _asked(options: "ExportedOptions") -> float | None:
+    return options.tolerance_px if "tolerance_px" in options.model_fields_set else None
 
 
 def _with_all_engines(options: "ExportedOptions", reference: "Reference") -> list[_Compared]:
-    from models.engines.registry import installed_engines  # noqa: PLC0415
+    from models.engines.registry import ALL_OPTIONS, INT8_OPTIONS, installed_engines  # noqa: PLC0415
+    from models.exported import model_folder  # noqa: PLC0415
 
+    is_quantised = ModelSpec.load(model_folder(options.path)).int8 is not None
     compared = []
-    for engine in installed_engines():
+    for engine in installed_engines((*ALL_OPTIONS, *INT8_OPTIONS) if is_quantised else ALL_OPTIONS):
         if not engine.works:
             errors.print(
                 f"{engine.options.title}: not here: {engine.text}",
@@ -144,13 +161,11 @@ def _with_all_engines(options: "ExportedOptions", reference: "Reference") -> lis
         try:
             compared.append(_with_engine(options.model_copy(update=given), reference))
         except ModelError as error:
-            compared.append(_Compared(engine.options.title, options.tolerance_px, None, str(error)))
+            compared.append(_Compared(engine.options.title, _asked(options), None, str(error)))
     return compared
 
 
-def _show(compared: list[_Compared], reference: "Reference", tolerance_px: float) -> None:
-    from models.parity import SCORE_TOLERANCE  # noqa: PLC0415
-
+def _show(compared: list[_Compared], reference: "Reference") -> None:
     table = Table("", *(one.title for one in compared))
     for label, cell in _ROWS.items():
         table.add_row(label, *("" if one.verification is None else cell(one.verification.parity) for one in compared))
@@ -160,11 +175,12 @@ def _show(compared: list[_Compared], reference: "Reference", tolerance_px: float
     for one in compared:
         if one.verdict:
             complain(f"{one.title}: {one.verdict}")
-    console.print(
-        f"{len(reference.images)} images; tolerance {tolerance_px:g} px for the median offset per axis and for 99 % of "
-        f"the points, {SCORE_TOLERANCE:g} for scores",
-        highlight=False,
-    )
+    for limit_px, rounding in dict.fromkeys((one.limit_px, one.rounding) for one in compared):
+        console.print(
+            f"{len(reference.images)} images; tolerance {limit_px:g} px for the median offset per axis and for "
+            f"{rounding.percent} % of the points, {rounding.score:g} for scores",
+            highlight=False,
+        )
 
 
 def _number(value: float, form: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from camera_drivers.session import SessionCamera, SessionOptions
 from models.base import PoseModel
+from models.engines.options import EngineOptions
 from models.recorded import PoseTable, RecordedModel
 from models.skeleton import Skeleton
 from realtime import folder as session_folder
@@ -72,14 +73,24 @@ def replay_session(
         raise ReplayError(f"{folder}: nothing to replay: the log holds no frame")
     recorded_rig = parse_rig(description["rig"], Path(description["rig_path"]))
     frames_from = _frames_from(description, recorded_rig, source)
-    _check_tracker(rig or recorded_rig, frames_from)
+    used_rig = _in_recorded_precision(rig or recorded_rig, description)
+    _check_tracker(used_rig, frames_from)
     comparer = Comparer(records)
     with_progress = () if progress is None else (_Progress(progress, len(records)),)
-    parts = _parts(folder, description, records, rig or recorded_rig, frames_from, perfect_devices=rig is not None)
+    parts = _parts(folder, description, records, used_rig, frames_from, perfect_devices=rig is not None)
     end = session.run(replace(parts, sinks=(comparer, *sinks, *with_progress)), StopRequest())
     if end.error is not None:
         raise end.error
     return comparer.result(), frames_from
+
+
+def _in_recorded_precision(rig: Rig, description: Mapping[str, Any]) -> Rig:
+    """Return the rig with what `precision = "auto"` was when the session was recorded, whatever is fastest here."""
+    options = rig.model.options
+    recorded = description["model"].get("precision")
+    if not (isinstance(options, EngineOptions) and options.precision == "auto" and recorded):
+        return rig
+    return replace(rig, model=replace(rig.model, options=options.model_copy(update={"precision": recorded})))
 
 
 def _check_tracker(rig: Rig, frames_from: str) -> None:

@@ -94,18 +94,50 @@ def test_a_shift_is_what_is_reported(kind, x, y):
     assert parity.within(abs(x) + abs(y) + 1e-3)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
 @pytest.mark.parametrize(("n_far", "is_fine"), [(1, True), (2, False)])
-def test_where_rounding_chooses_a_tenth_may_be_elsewhere(n_far, is_fine):
+def test_where_rounding_chooses_a_tenth_may_be_elsewhere(n_far, is_fine, precision):
     reference = healthy("top_down")
 
     def throw(points):  # 1 or 2 of 12 points
         points[0, :n_far, 0] += 20
         return points
 
-    parity = compare(reference, changed(reference, xy=throw), spec_of("top_down"))
-    found = parity.deviation(0.1, rounds=True)
+    got = changed(reference, xy=throw)
+    found = compare(reference, got, spec_of("top_down"), precision).deviation(0.1)
     assert found == "" if is_fine else found.startswith("10 % of the points lie ")
-    assert parity.deviation(0.1).startswith("1 % of the points lie ")
+    for exact in ("fp32", "fp16"):
+        parity = compare(reference, got, spec_of("top_down"), exact)
+        assert parity.deviation(0.1).startswith("1 % of the points lie ")
+
+
+@pytest.mark.parametrize(
+    ("precision", "by", "is_fine"),
+    [("fp32", 0.03, False), ("bf16", 0.03, False), ("int8", 0.15, True), ("int8", 0.25, False)],
+)
+def test_a_score_may_differ_by_what_the_precision_rounds(precision, by, is_fine):
+    reference = healthy("top_down")
+    got = changed(reference, node_scores=lambda scores: scores.__isub__(np.float32(by)))
+    found = compare(reference, got, spec_of("top_down"), precision).deviation(0.1)
+    assert found == "" if is_fine else found.startswith("points lie where they should, but scores differ")
+
+
+@pytest.mark.parametrize(("n_lost", "is_fine"), [(1, True), (2, False)])
+def test_in_integers_one_of_a_hundred_points_may_go(n_lost, is_fine):
+    reference = {name: np.tile(array, (10, *[1] * (array.ndim - 1))) for name, array in healthy("top_down").items()}
+
+    def lose(points):  # of 120
+        points[range(n_lost), 0, 1] = NAN
+        return points
+
+    got = changed(reference, xy=lose)
+    in_integers = compare(reference, got, spec_of("top_down"), "int8")
+    assert in_integers.missing_points == n_lost
+    assert in_integers.deviation(0.1) == (
+        "" if is_fine else "2 of the reference's 120 points are missing and 0 are extra: check the weights and the "
+        "precision"
+    )  # fmt: skip
+    assert compare(reference, got, spec_of("top_down")).deviation(0.1) != ""
 
 
 @pytest.mark.parametrize("kind", ["centroid", "top_down", "top_down_id"])

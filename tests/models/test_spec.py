@@ -23,6 +23,11 @@ GOOD = {
     "geometry": "exact",
     "graph": GRAPH,
     "parts": {"detector": GRAPH | {"file": "detector.onnx"}, "crops": GRAPH | {"file": "crops.onnx"}},
+    "int8": {
+        "graph": GRAPH | {"file": "model.int8.onnx"},
+        "parts": {"detector": GRAPH | {"file": "detector.int8.onnx"}, "crops": GRAPH | {"file": "crops.int8.onnx"}},
+        "calibration": {"n_frames": 50},
+    },
     "reference": GRAPH | {"file": "reference.npz"},
     "provenance": {"seed": 3, "files": ["a"]},
 }
@@ -68,6 +73,8 @@ def test_a_spec_survives_its_file(tmp_path):
         ("graph", None, "$.graph: expected an object, got null"),
         ("graph.file", "../x.onnx",
          "$.graph.file: expected the name of an .onnx or .npz file in this folder, got ../x.onnx"),
+        ("int8.graph", ..., "$.int8.graph: expected a value, got none"),
+        ("int8.bits", 4, "$.int8.bits: unknown key"),
         ("graph.sha256", "12", "$.graph.sha256: expected 64 hexadecimal digits, got 12"),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 import re
 
+import onnxruntime
 import pytest
 
 from realtime.check import check_rig
@@ -54,6 +55,14 @@ def test_an_equal_engine_is_found_equal(parity_of):
     assert level == "ok"
     assert text.startswith("6 points of 2 reference images: median offset ")
     assert text.endswith(" px, p99 0.000 px, tolerance 0.1 px")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_what_the_model_runs_in_is_told(tmp_path, spot_model, precision):
+    rig = tmp_path / "rig.toml"
+    rig.write_text(RIG.format(model=spot_model).replace("[animal]", f'precision = "{precision}"\n[animal]'))
+    (text,) = (finding.text for finding in check_rig(rig) if finding.subject == "model")
+    assert text == f"exported: 3 nodes, onnxruntime {onnxruntime.__version__}, cpu, fp32"
 
 
 def test_a_deviation_is_an_error_with_its_sentence(parity_of, spot_model, shift_weights):

@@ -2,13 +2,18 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from camera_drivers.sim import SimOptions, SimScene
+from models.exported import ZOO
+from models.quantising import quantise
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 from realtime.recording.log import read_log
@@ -40,7 +45,8 @@ frames = "{frames}"
 deadline_ms = 200.0
 [model]
 kind = "exported"
-path = "zoo:{model}"
+path = "{model}"
+{model_more}
 [animal]
 front = "head"
 back = "abdomen"
@@ -77,7 +83,14 @@ video = "{video}"
 
 
 def record(folder, camera, **changes):
-    settings = {"frames": "every", "model": "sim_pair", "near": 5, "far": 6, "video": "none"} | changes
+    settings = {
+        "frames": "every",
+        "model": "zoo:sim_pair",
+        "model_more": "",
+        "near": 5,
+        "far": 6,
+        "video": "none",
+    } | changes
     folder.mkdir(exist_ok=True)
     rig = folder / "rig.toml"
     rig.write_text(camera + REST.format(**settings))
@@ -126,13 +139,29 @@ def test_a_replay_from_the_logged_poses_is_identical_and_needs_no_model(session)
 
 @pytest.mark.skipif(not SESSION_A.exists(), reason="needs the recording in ../shared/data")
 def test_a_replay_of_a_recording_is_identical_twice_in_a_row(tmp_path):
-    session = record(tmp_path, FLIES.format(path=SESSION_A.resolve()), model="fly_pair")
+    session = record(tmp_path, FLIES.format(path=SESSION_A.resolve()), model="zoo:fly_pair")
     for _ in range(2):
         comparison, frames_from = replay_session(session)
         assert frames_from == "source"
         assert comparison.first_difference == ""
         assert comparison.poses.identical
         assert comparison.n_replayed == 120
+
+
+def test_what_auto_was_live_is_what_a_replay_takes(tmp_path, monkeypatch):
+    folder = shutil.copytree(ZOO / "sim_pair", tmp_path / "sim_pair")
+    scene = SimScene(SimOptions(seed=4))
+    quantise(folder, np.stack([scene.image(k * 30) for k in range(6)]), {})
+    auto = {"model": folder, "model_more": 'precision = "auto"\ntolerance_px = 1.0'}
+    session = record(tmp_path, simulated(30), **auto)
+    model = json.loads((session / "session.json").read_text())["model"]
+    assert (model["precision"], "int8" in model["engine"]) == ("int8", True)
+    # As on another computer, on which another precision is the fastest.
+    monkeypatch.setattr("models.engines.fastest._fastest", lambda *_: "fp32")
+    for rig in (None, load_rig(tmp_path / "rig.toml")):
+        comparison, frames_from = replay_session(session, rig=rig)
+        assert frames_from == "source"
+        assert comparison.poses.identical
 
 
 def test_a_session_that_followed_by_optical_flow_is_identical_and_needs_its_pictures(tmp_path):

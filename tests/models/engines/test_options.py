@@ -25,6 +25,20 @@ from models.engines.options import EngineOptions
             "precision: expected fp32 on device cpu, got fp16; half precision needs cuda",
         ),
         ({"precision": "fp16"}, "precision: expected fp32 on device cpu, got fp16; half precision needs cuda"),
+        (
+            {"engine": "tensorflow", "precision": "int8"},
+            "precision: expected fp32 for engine tensorflow on device cpu, got int8; int8 needs engine onnxruntime or "
+            "openvino on device cpu",
+        ),
+        (
+            {"device": "cuda", "precision": "int8"},
+            "precision: expected fp32 for engine onnxruntime on device cuda, got int8; int8 needs engine onnxruntime "
+            "or openvino on device cpu",
+        ),
+        (
+            {"engine": "tensorrt", "device": "cuda", "precision": "auto"},
+            "precision: expected fp32 or fp16 on device cuda, got auto; auto needs cpu",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused(given, message):

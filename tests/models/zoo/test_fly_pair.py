@@ -1,10 +1,13 @@
 """The shipped fly models on the last third of the real recording, which they never saw."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.engines.options import PrecisionChoice
 from models.evaluation import EvaluationOptions, evaluate
 from models.evaluation.accuracy import PERCENTILES
 from models.exported import ExportedModel, ExportedOptions
@@ -25,9 +28,9 @@ def sleap() -> Labels:
     return read_labels(FLIES / "session_a.predictions.slp")
 
 
-def found_by(name: str, frames: range) -> Labels:
-    model = ExportedModel(ExportedOptions(path=Path(f"zoo:{name}")))
-    poses = {index: model.predict(image, index) for index, image in stream_frames(FLIES / "session_a.mp4", frames)}
+def found_by(name: str, images: Iterable[tuple[int, np.ndarray]], precision: PrecisionChoice = "fp32") -> Labels:
+    model = ExportedModel(ExportedOptions(path=Path(f"zoo:{name}"), precision=precision))
+    poses = {index: model.predict(image, index) for index, image in images}
     model.close()
     return Labels.from_poses(model.skeleton, poses)
 
@@ -42,10 +45,21 @@ def test_sleaps_points_lie_near_the_middles_of_a_4_px_grid(sleap):
 def test_both_flies_are_found_and_their_bodies_are_where_sleap_saw_them(sleap, name, p50_px, p90_px):
     truth = replace(sleap, xy=undo_grid_pull(sleap.xy, 4))
     options = EvaluationOptions(frames=(HELD_OUT[0], HELD_OUT[-1]), nodes=BODY)
-    evaluation = evaluate(truth, found_by(name, HELD_OUT), options)
+    evaluation = evaluate(truth, found_by(name, stream_frames(FLIES / "session_a.mp4", HELD_OUT)), options)
     assert evaluation.detection.frames == 1000
     assert evaluation.detection.frames_complete >= 995
     errors = dict(zip(PERCENTILES, evaluation.all_nodes.percentiles_px, strict=True))
     assert errors[50] <= p50_px
     assert errors[90] <= p90_px
     assert max(abs(shift) for shift in evaluation.all_nodes.bias_px) < 0.25
+
+
+def test_in_8_bit_integers_it_errs_no_more_than_in_float32(sleap):
+    frames = range(2000, 2060)
+    images = [(index, image.copy()) for index, image in stream_frames(FLIES / "session_a.mp4", frames)]
+    options = EvaluationOptions(frames=(frames[0], frames[-1]), nodes=BODY)
+    exact, rounded = (evaluate(sleap, found_by("fly_pair", images, p), options) for p in ("fp32", "int8"))
+    assert rounded.detection.frames_complete == exact.detection.frames_complete == len(frames)
+    before, after = (dict(zip(PERCENTILES, e.all_nodes.percentiles_px, strict=True)) for e in (exact, rounded))
+    for percentile in (50, 95):
+        assert after[percentile] <= 1.1 * before[percentile]

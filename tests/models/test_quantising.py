@@ -1,0 +1,150 @@
+"""A model quantised on frames: what is written, that every way of running it finds the same, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camera_drivers.sim import SimOptions, SimScene
+from models import quantising
+from models.errors import ModelDiffersError, ModelInputError, ModelNotOpenError
+from models.exported import ZOO, ExportedModel, ExportedOptions
+from models.guided import GuidedModel, GuidedOptions
+from models.quantising import quantise
+from models.spec import SPEC_FILE, ModelSpec, sha256_of
+from models.tuning import candidates
+from models.verification import quick_parity, verify
+
+FILES = ("model.int8.onnx", "detector.int8.onnx", "crops.int8.onnx")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    scene = SimScene(SimOptions(seed=11))
+    return np.stack([scene.image(k * 25) for k in range(12)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(ZOO / "sim_pair", tmp_path / "sim_pair")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, frames):
+    folder = shutil.copytree(ZOO / "sim_pair", tmp_path_factory.mktemp("int8") / "sim_pair")
+    return folder, quantise(folder, frames, {"film": "sim, seed 11"})
+
+
+def test_what_is_written_and_noted(done):
+    folder, quantisation = done
+    int8 = ModelSpec.load(folder).int8
+    assert int8 == quantisation.spec.int8
+    entries = (int8.graph, int8.parts.detector, int8.parts.crops)
+    assert tuple(entry.file for entry in entries) == FILES
+    assert all(sha256_of(folder / entry.file) == entry.sha256 for entry in entries)
+    assert (int8.calibration["film"], int8.calibration["n_frames"]) == ("sim, seed 11", 6)
+    assert int8.calibration["compared"] == quantisation.parity.as_dict()
+    assert (quantisation.parity.n_images, quantisation.parity.n_animals) == (6, 12)
+    for name in ("model", "crops"):
+        assert (folder / f"{name}.int8.onnx").stat().st_size < 0.5 * (folder / f"{name}.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", ["exported", "guided"])
+def test_every_way_of_running_it_finds_what_float32_finds(done, frames, engine, kind):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    folder, _ = done
+    model_class, options = {"exported": (ExportedModel, ExportedOptions), "guided": (GuidedModel, GuidedOptions)}[kind]
+    exact = model_class(options(path=folder, engine=engine))
+    rounded = model_class(options(path=folder, engine=engine, precision="int8"))
+    assert quick_parity(rounded).deviation(1.0) == ""
+    moved = [
+        np.linalg.norm(exact.predict(frame, 0).xy - rounded.predict(frame, 0).xy, axis=-1).ravel() for frame in frames
+    ]
+    distances = np.concatenate(moved)
+    assert np.isfinite(distances).mean() > 0.98
+    assert 0 < np.nanpercentile(distances, 90) < 1.0
+    assert rounded.source["precision"] == "int8"
+    assert "int8" in rounded.source["engine"]
+    assert {name for name in rounded.source["files"] if name != SPEC_FILE} < set(FILES)
+
+
+def test_auto_takes_it(done):
+    folder, _ = done
+    assert ExportedModel(ExportedOptions(path=folder, precision="auto")).precision == "int8"
+    assert GuidedModel(GuidedOptions(path=folder, precision="auto")).source["precision"] == "int8"
+    assert ExportedModel(ExportedOptions(path=Path("zoo:sim_pair"), precision="auto")).precision == "fp32"
+
+
+def test_verification_and_tuning_know_it(done):
+    folder, _ = done
+    found = verify(ExportedOptions(path=folder, precision="int8", threads=1))
+    assert "int8" in found.engine
+    assert found.parity.max_px > 0
+    assert found.parity.deviation(1.0) == ""
+    ways = [way.settings for way in candidates(ModelSpec.load(folder), 1) if way.settings.get("precision") == "int8"]
+    assert {way.get("engine", "onnxruntime") for way in ways} == {"onnxruntime", "openvino"}
+    assert all(way["tolerance_px"] == 1.0 for way in ways)
+
+
+def test_a_changed_file_is_not_run(done, tmp_path):
+    folder = shutil.copytree(done[0], tmp_path / "changed")
+    (folder / "model.int8.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    with pytest.raises(ModelNotOpenError, match=r"model\.int8\.onnx: expected SHA-256"):
+        ExportedModel(ExportedOptions(path=folder, precision="int8"))
+
+
+def test_without_integers_it_says_how_to_get_them(folder):
+    for model, options in ((ExportedModel, ExportedOptions), (GuidedModel, GuidedOptions)):
+        with pytest.raises(ModelNotOpenError) as error:
+            model(options(path=folder, precision="int8"))
+        assert str(error.value) == (
+            f"{folder}: precision int8: expected the model's graphs in 8-bit integers (model.json: int8), got none; "
+            f"make them with: poseloop quantise MODEL VIDEO"
+        )
+
+
+@pytest.mark.parametrize("factor", [0.1, 50.0])
+def test_steps_of_the_wrong_size_are_refused_and_nothing_is_written(folder, frames, monkeypatch, factor):
+    measure = quantising.measure_ranges
+
+    def wrong(*arguments):
+        return {place: (low * factor, high * factor) for place, (low, high) in measure(*arguments).items()}
+
+    monkeypatch.setattr(quantising, "measure_ranges", wrong)
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(ModelDiffersError, match=f"^{folder}: not quantised: in 8-bit integers "):
+        quantise(folder, frames[:6], {})
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert ModelSpec.load(folder).int8 is None
+
+
+def test_frames_without_animals_prove_nothing(folder, frames):
+    with pytest.raises(ModelDiffersError, match="nothing could be compared, because there is no animal"):
+        quantise(folder, np.zeros_like(frames[:4]), {})
+
+
+def test_the_reference_counts_too(folder, frames):
+    reference = dict(np.load(folder / "reference.npz"))
+    reference["xy"] += np.float32(3)
+    np.savez(folder / "reference.npz", **reference)
+    spec = ModelSpec.load(folder)
+    changed = spec.reference.model_copy(update={"sha256": sha256_of(folder / "reference.npz")})
+    spec.model_copy(update={"reference": changed}).save(folder)
+    with pytest.raises(ModelDiffersError, match=r"integers on the model's reference points lie 3\.0"):
+        quantise(folder, frames[:4], {})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((4, 100, 512), np.uint8), np.zeros((4, 512, 512), np.float32), np.zeros((1, 512, 512), np.uint8)],
+    ids=["another size", "no integers", "one frame"],
+)
+def test_frames_that_the_model_does_not_take_are_refused(folder, given):
+    with pytest.raises(ModelInputError) as error:
+        quantise(folder, given, {})
+    assert str(error.value) == (
+        f"{folder}: frames: expected (2 or more, 512, 512) uint8, got {given.shape} {given.dtype}"
+    )
