@@ -219,11 +219,13 @@ def chosen(names: Sequence[str], threads: Sequence[int]) -> list[EngineOptions]:
     """Return engines by `ENGINE` or `ENGINE:PRECISION`, each with each number of threads.
 
     Raises:
-        ValueError: There is no such engine or precision.
+        ValueError: There is no such engine or precision, or it takes other graphs than those that are counted.
     """
     found = []
     for name in names:
         engine, _, precision = name.partition(":")
+        if precision in ("int8", "auto"):
+            raise ValueError(f"{name}: expected a precision that runs the graph in float32, got {precision}")
         fields = {"engine": engine, "precision": precision or "fp32"}
         found += [EngineOptions.model_validate({**fields, "threads": n}) for n in threads]
     return found

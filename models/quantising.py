@@ -56,7 +56,8 @@ def quantise(
     Raises:
         ModelDiffersError: The integers do not find what float32 finds, on the frames kept back or on the images of the
             model's reference, with which every session begins. Nothing is written.
-        ModelInputError: The frames are not such as the model takes, or the model has nothing to quantise.
+        ModelInputError: The frames are not such as the model takes, the model has nothing to quantise, or its folder
+            cannot be written to.
         ModelNotOpenError: The model is missing or damaged.
         ModelNotInstalledError: The package `onnx` is missing.
     """
@@ -66,28 +67,13 @@ def quantise(
     whole = folder / spec.graph.file
     graph = read_checked(folder, spec.graph)
     ranges = measure_ranges(graph, whole, frames[::2])
-    parts = {} if spec.parts is None else {entry.file: entry for entry in (spec.parts.detector, spec.parts.crops)}
-    graphs = {spec.graph.file: graph} | {file: read_checked(folder, entry) for file, entry in parts.items()}
-    integers = {file: quantised(content, ranges) for file, content in graphs.items()}
-    parity = _compared(
-        folder, spec, integers[spec.graph.file], _float32(spec, graph, whole, frames[1::2]), tolerance_px
-    )
+    integers = {file: quantised(content, ranges) for file, content in _graphs(folder, spec).items()}
+    kept_back = _float32(spec, graph, whole, frames[1::2])
+    parity = _compared(folder, spec, integers[spec.graph.file], kept_back, tolerance_px)
     if (reference := stored_reference(folder, spec)) is not None:
         _compared(folder, spec, integers[spec.graph.file], reference, tolerance_px, " on the model's reference")
-    written = {file: _written(folder, file, content) for file, content in integers.items()}
-    noted = spec.model_copy(
-        update={
-            "int8": Int8Spec(
-                graph=written[spec.graph.file],
-                parts=None
-                if spec.parts is None
-                else PartsSpec(detector=written[spec.parts.detector.file], crops=written[spec.parts.crops.file]),
-                calibration={**provenance, "n_frames": len(frames[::2]), "compared": parity.as_dict()},
-            )
-        }
-    )
-    noted.save(folder)
-    return Quantisation(noted, parity)
+    calibration = {**provenance, "n_frames": len(frames[::2]), "compared": parity.as_dict()}
+    return Quantisation(_write(folder, spec, integers, calibration), parity)
 
 
 def _check_frames(folder: Path, spec: ModelSpec, frames: NDArray[np.uint8]) -> None:
@@ -96,6 +82,12 @@ def _check_frames(folder: Path, spec: ModelSpec, frames: NDArray[np.uint8]) -> N
             f"{folder}: frames: expected (2 or more, {', '.join(map(str, spec.image.shape))}) uint8, "
             f"got {frames.shape} {frames.dtype}"
         )
+
+
+def _graphs(folder: Path, spec: ModelSpec) -> dict[str, bytes]:
+    """Return file name → content of the graph and, if there are some, of its halves."""
+    entries = [spec.graph] if spec.parts is None else [spec.graph, spec.parts.detector, spec.parts.crops]
+    return {entry.file: read_checked(folder, entry) for entry in entries}
 
 
 def _float32(spec: ModelSpec, graph: bytes, path: Path, frames: NDArray[np.uint8]) -> Reference:
@@ -114,6 +106,26 @@ def _compared(
     if deviation := parity.deviation(tolerance_px):
         raise ModelDiffersError(f"{folder}: not quantised: in 8-bit integers{where} {deviation}")
     return parity
+
+
+def _write(
+    folder: Path, spec: ModelSpec, integers: Mapping[str, bytes], calibration: dict[str, JsonValue]
+) -> ModelSpec:
+    """Write the graphs and then `model.json`: what it does not name, or names with another SHA-256, is not run."""
+    try:
+        written = {file: _written(folder, file, content) for file, content in integers.items()}
+        parts = None
+        if spec.parts is not None:
+            parts = PartsSpec(detector=written[spec.parts.detector.file], crops=written[spec.parts.crops.file])
+        int8 = Int8Spec(graph=written[spec.graph.file], parts=parts, calibration=calibration)
+        noted = spec.model_copy(update={"int8": int8})
+        noted.save(folder)
+    except OSError as error:
+        raise ModelInputError(
+            f"{error.filename or folder}: cannot be written: {error.strerror}; quantise a copy of the model's folder "
+            f"where you may write, and name that in the rig"
+        ) from error
+    return noted
 
 
 def _written(folder: Path, file: str, content: bytes) -> GraphFile:

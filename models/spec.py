@@ -345,8 +345,9 @@ def read_checked(folder: Path, entry: GraphFile, role: str = "") -> bytes:
         raise ModelNotOpenError(f"{path}: {error.strerror}; {SPEC_FILE} names it{role and f' as {role}'}") from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != entry.sha256:
+        what_to_do = "quantise" if entry.file.endswith(INT8_SUFFIX) else "export"
         raise ModelNotOpenError(
             f"{path}: expected SHA-256 {entry.sha256} as {SPEC_FILE} says, got {actual}; "
-            f"the file was changed or damaged: export the model again"
+            f"the file was changed or damaged: {what_to_do} the model again"
         )
     return content

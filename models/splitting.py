@@ -11,11 +11,13 @@ from models.exported import model_folder
 from models.network import Head, Network
 from models.sources.onnx_graph import OnnxGraph
 from models.sources.onnx_network import find_networks
-from models.spec import ModelSpec, read_checked
+from models.spec import INT8_SUFFIX, ModelSpec, read_checked
 
 
 def add_parts(path: Path) -> ModelSpec:
     """Write both halves of a model that was exported without them, from the networks in its graph.
+
+    A quantised model loses its graphs in integers.
 
     Raises:
         ModelInputError: The model is of a kind that has no halves.
@@ -32,9 +34,11 @@ def add_parts(path: Path) -> ModelSpec:
     detector, crops = (found.network() for found in find_networks(OnnxGraph(folder / spec.graph.file)))
     n_nodes, n_classes = len(spec.skeleton.nodes), len(spec.class_names)
     parts = write_parts(folder, spec, _with_heads(detector, 1, 0), _with_heads(crops, n_nodes, n_classes))
-    # A quantised model has halves if it had them when it was quantised.
+    # Graphs in integers have halves if the model had them when it was quantised: it is to be quantised again.
     written = spec.model_copy(update={"parts": parts, "int8": None})
     written.save(folder)
+    for old in folder.glob(f"*{INT8_SUFFIX}"):
+        old.unlink()
     return written
 
 

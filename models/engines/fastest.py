@@ -8,7 +8,7 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import TypeVar
 
-from models.engines.options import EngineOptions, Precision
+from models.engines.options import INT8_ENGINES, EngineOptions, Precision
 
 Options = TypeVar("Options", bound=EngineOptions)
 
@@ -34,7 +34,7 @@ def concrete(options: EngineOptions) -> Precision:
 def _fastest(options: EngineOptions, offered: Collection[Precision]) -> Precision:
     if "bf16" in offered and options.engine == "openvino" and _processor_has_bfloat16():
         return "bf16"
-    if "int8" in offered and options.engine in ("onnxruntime", "openvino"):
+    if "int8" in offered and options.engine in INT8_ENGINES:
         return "int8"
     return "fp32"
 

@@ -16,7 +16,8 @@ _DEVICES: dict[EngineName, tuple[Device, ...]] = {
     "tensorrt": ("cuda",),
     "tensorflow": ("cpu",),
 }
-_WITH_INT8: tuple[EngineName, ...] = ("onnxruntime", "openvino")
+INT8_ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
+"""Those that run a graph in 8-bit integers."""
 
 
 class EngineOptions(BaseModel):
@@ -63,7 +64,7 @@ class EngineOptions(BaseModel):
             raise ValueError(f"precision: expected fp32 on device {self.device}, got fp16; half precision needs cuda")
         if self.precision == "bf16" and self.engine != "openvino":
             raise ValueError(f"precision: expected fp32 for engine {self.engine}, got bf16; bf16 needs engine openvino")
-        if self.precision == "int8" and not (self.engine in _WITH_INT8 and self.device == "cpu"):
+        if self.precision == "int8" and not (self.engine in INT8_ENGINES and self.device == "cpu"):
             raise ValueError(
                 f"precision: expected fp32 for engine {self.engine} on device {self.device}, got int8; int8 needs "
                 f"engine onnxruntime or openvino on device cpu"

@@ -21,6 +21,7 @@ from models.spec import (
     CROPS_FILE,
     DETECTOR_FILE,
     GRAPH_FILE,
+    INT8_SUFFIX,
     REFERENCE_FILE,
     TOP_DOWN,
     CropSpec,
@@ -138,8 +139,8 @@ def export_model(
         raise ModelInputError(listed_faults("export", error)) from error
     _check_sizes(spec, whole_image.network)
     written = _write(out, spec, build_graph(spec, whole_image.network, crop_network))
-    for name in (DETECTOR_FILE, CROPS_FILE):
-        (out / name).unlink(missing_ok=True)
+    for old in (out / DETECTOR_FILE, out / CROPS_FILE, *out.glob(f"*{INT8_SUFFIX}")):
+        old.unlink(missing_ok=True)
     if crop_network is None or not has_parts(spec):
         return written
     parts = write_parts(out, spec, whole_image.network, crop_network)

@@ -32,11 +32,12 @@ def quantised(graph: bytes, ranges: Mapping[str, Range]) -> bytes:
     """Return the graph with the convolutions inside its networks in 8-bit integers.
 
     Args:
-        graph: A serialised ONNX model in float32, as `build_graph` and its halves make it.
+        graph: A serialised ONNX model in float32, as `build_graph` and `write_parts` make it: every convolution has a
+            bias.
         ranges: See `measure_ranges`; of this graph, or of the whole one whose half this is.
 
     Raises:
-        ModelInputError: There is no convolution to quantise, or a range is missing or not finite.
+        ModelInputError: There is no convolution to quantise, or a range is missing, not finite or without 0.
         ModelNotInstalledError: The package `onnx` is missing.
     """
     onnx = import_onnx()
@@ -54,7 +55,7 @@ class _Quantising:
         self._ranges = ranges
         self._places = places(graph)
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
-        self._read_by = {node.output[0]: node.input[0] for node in graph.node if node.input}
+        self._reads = {node.output[0]: node.input[0] for node in graph.node if node.input}
         self._origins = self._same_steps()
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
@@ -104,7 +105,7 @@ class _Quantising:
 
     def _carriers(self, convolutions: set[str]) -> set[str]:
         """Return the outputs of what carries values to those convolutions without computing with them."""
-        read = {self._read_by[name] for name in convolutions}
+        read = {self._reads[name] for name in convolutions}
         found = set()
         for node in reversed(self._graph.node):
             if node.op_type in _CARRYING and node.output[0] in read:
@@ -140,8 +141,8 @@ class _Quantising:
         """Return the size of a value's steps and the step that is 0."""
         place = self._places[self._origins.get(value, value)]
         low, high = self._ranges.get(place, (np.nan, np.nan))
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise ModelInputError(f"{place}: expected a finite range of values, got {low:g} to {high:g}")
+        if not (np.isfinite(low) and np.isfinite(high) and low <= 0 <= high):
+            raise ModelInputError(f"{place}: expected a finite range of values with 0 in it, got {low:g} to {high:g}")
         scale = np.float32((high - low) / VALUE_STEPS) or np.float32(1.0)
         return scale, np.uint8(np.rint(-low / scale))
 

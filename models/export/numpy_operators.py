@@ -100,7 +100,7 @@ class DequantizeLinear(OpRun):  # type: ignore[misc]
     ) -> tuple[Array]:
         shape = [1] * steps.ndim
         if scale.ndim:
-            shape[axis or 0] = -1
+            shape[1 if axis is None else axis] = -1
         counted = steps.astype(np.int64) - zero.astype(np.int64).reshape(shape if zero.ndim else ())
         return ((counted * scale.astype(np.float64).reshape(shape)).astype(np.float32),)
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from camera_drivers.decoding import VideoReader
 from models.errors import ModelInputError
 from models.spec import ModelSpec, sha256_of
-from realtime.cli.app import Json, app, clear_errors, console, errors
+from realtime.cli.app import Json, app, clear_errors, complain, console, errors
 from realtime.cli.frames import frame_range, spread_frames
 
 
@@ -29,7 +29,8 @@ def quantise(
         int,
         typer.Option(
             min=2,
-            help="So many of them, evenly spread: half to calibrate on, half to compare with.",
+            help="So many of them, evenly spread (the first ones, if the video does not say how long it is and no LAST "
+            "is given): half to calibrate on, half to compare with.",
         ),
     ] = 100,
     tolerance_px: Annotated[
@@ -60,7 +61,7 @@ def quantise(
             try:
                 done = quantise_model(model, images, provenance, tolerance_px)
             except ModelDiffersError as error:
-                errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+                complain(str(error))
                 raise typer.Exit(1) from error
     parity, written = done.parity, done.spec.int8
     if as_json:

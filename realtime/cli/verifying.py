@@ -66,7 +66,7 @@ def verify(
     if as_json:
         report = [one.as_dict() for one in compared]
         head = {"model": str(model), "against": str(against or "its own reference"), "n_images": len(reference.images)}
-        typer.echo(json.dumps({**head, "tolerance_px": compared[0].limit_px, "engines": report, "exit_code": code}))
+        typer.echo(json.dumps({**head, "engines": report, "exit_code": code}))
     else:
         _show(compared, reference)
     raise typer.Exit(code)
@@ -108,7 +108,8 @@ class _Compared:
     def as_dict(self) -> dict[str, object]:
         found = self.verification
         numbers = {} if found is None else {"description": found.engine, **found.parity.as_dict()}
-        return {"engine": self.title, "equal": self.exit_code == 0, "deviation": self.verdict or None, **numbers}
+        verdict = {"equal": self.exit_code == 0, "deviation": self.verdict or None}
+        return {"engine": self.title, "tolerance_px": self.limit_px, **verdict, **numbers}
 
 
 def _reference(options: "ExportedOptions", against: Path | None, n_frames: int, *, quiet: bool) -> "Reference":

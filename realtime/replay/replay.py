@@ -73,7 +73,7 @@ def replay_session(
         raise ReplayError(f"{folder}: nothing to replay: the log holds no frame")
     recorded_rig = parse_rig(description["rig"], Path(description["rig_path"]))
     frames_from = _frames_from(description, recorded_rig, source)
-    used_rig = _in_recorded_precision(rig or recorded_rig, description)
+    used_rig = _in_recorded_precision(rig or recorded_rig, recorded_rig, description)
     _check_tracker(used_rig, frames_from)
     comparer = Comparer(records)
     with_progress = () if progress is None else (_Progress(progress, len(records)),)
@@ -84,13 +84,21 @@ def replay_session(
     return comparer.result(), frames_from
 
 
-def _in_recorded_precision(rig: Rig, description: Mapping[str, Any]) -> Rig:
-    """Return the rig with what `precision = "auto"` was when the session was recorded, whatever is fastest here."""
-    options = rig.model.options
-    recorded = description["model"].get("precision")
-    if not (isinstance(options, EngineOptions) and options.precision == "auto" and recorded):
+def _in_recorded_precision(rig: Rig, recorded_rig: Rig, description: Mapping[str, Any]) -> Rig:
+    """Return the rig with what `precision = "auto"` was when the session was recorded, whatever is fastest here.
+
+    Another model, or another way of running it, may not have that precision: there `auto` is chosen anew.
+    """
+    options, precision = rig.model.options, description["model"].get("precision")
+    if not (isinstance(options, EngineOptions) and options.precision == "auto" and precision):
         return rig
-    return replace(rig, model=replace(rig.model, options=options.model_copy(update={"precision": recorded})))
+    if _way_of_running(rig) != _way_of_running(recorded_rig):
+        return rig
+    return replace(rig, model=replace(rig.model, options=options.model_copy(update={"precision": precision})))
+
+
+def _way_of_running(rig: Rig) -> tuple[str, dict[str, Any]]:
+    return rig.model.name, rig.model.options.model_dump(include={"path", "engine"})
 
 
 def _check_tracker(rig: Rig, frames_from: str) -> None:

@@ -140,7 +140,7 @@ def test_engines_are_chosen_with_their_precision_and_threads():
     ]
 
 
-@pytest.mark.parametrize("wrong", ["caffe", "onnxruntime:bf16", "openvino:int3"])
+@pytest.mark.parametrize("wrong", ["caffe", "onnxruntime:bf16", "openvino:int3", "openvino:int8", "onnxruntime:auto"])
 def test_an_engine_that_there_is_not_is_said(wrong, capsys):
     assert main(["--engines", wrong, "-n", "1"]) == 2
     assert capsys.readouterr().err.startswith("floor: ")

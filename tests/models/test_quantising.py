@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from camera_drivers.sim import SimOptions, SimScene
@@ -12,7 +13,7 @@ from models.errors import ModelDiffersError, ModelInputError, ModelNotOpenError
 from models.exported import ZOO, ExportedModel, ExportedOptions
 from models.guided import GuidedModel, GuidedOptions
 from models.quantising import quantise
-from models.spec import SPEC_FILE, ModelSpec, sha256_of
+from models.spec import SPEC_FILE, GraphFile, ModelSpec, sha256_of
 from models.tuning import candidates
 from models.verification import quick_parity, verify
 
@@ -96,6 +97,48 @@ def test_a_changed_file_is_not_run(done, tmp_path):
         ExportedModel(ExportedOptions(path=folder, precision="int8"))
 
 
+def test_a_file_that_was_half_written_is_not_run_until_it_is_quantised_again(done, frames, tmp_path, monkeypatch):
+    folder = shutil.copytree(done[0], tmp_path / "killed")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelSpec, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quantise(folder, frames[:6], {})
+    assert ExportedModel(ExportedOptions(path=folder)).predict(frames[0], 0).xy.shape == (2, 5, 2)
+    with pytest.raises(ModelNotOpenError, match="was changed or damaged: quantise the model again"):
+        ExportedModel(ExportedOptions(path=folder, precision="int8"))
+    quantise(folder, frames[:6], {})
+    assert ExportedModel(ExportedOptions(path=folder, precision="int8")).precision == "int8"
+
+
+def test_a_first_quantisation_that_was_killed_leaves_the_model_as_it_was(folder, frames, monkeypatch):
+    before = ModelSpec.load(folder)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantising, "sha256_of", killed)
+    with pytest.raises(KeyboardInterrupt):
+        quantise(folder, frames[:6], {})
+    assert ModelSpec.load(folder) == before
+    assert ExportedModel(ExportedOptions(path=folder, precision="auto")).precision == "fp32"
+
+
+def test_a_folder_that_cannot_be_written_to_is_explained(folder, frames):
+    in_the_way = folder / "model.int8.onnx"
+    in_the_way.mkdir()
+    with pytest.raises(ModelInputError) as error:
+        quantise(folder, frames[:6], {})
+    assert str(error.value) == (
+        f"{in_the_way}: cannot be written: Is a directory; quantise a copy of the model's folder where you may write, "
+        f"and name that in the rig"
+    )
+    assert ModelSpec.load(folder).int8 is None
+
+
 def test_without_integers_it_says_how_to_get_them(folder):
     for model, options in ((ExportedModel, ExportedOptions), (GuidedModel, GuidedOptions)):
         with pytest.raises(ModelNotOpenError) as error:
@@ -119,6 +162,47 @@ def test_steps_of_the_wrong_size_are_refused_and_nothing_is_written(folder, fram
         quantise(folder, frames[:6], {})
     assert sorted(path.name for path in folder.iterdir()) == before
     assert ModelSpec.load(folder).int8 is None
+
+
+def doubled(array):
+    return array * 2
+
+
+def of_the_next_channel(array):
+    return np.roll(array, 1, axis=0)
+
+
+def many_steps_higher(zero):
+    return zero + np.uint8(40)
+
+
+# What a file could have that is wrong and yet fits its own SHA-256: which constant of a DequantizeLinear, and how. The
+# operation is the second one in the crops' network that turns steps of weights, or of values, back.
+BROKEN = {
+    "weights twice as large": ("weights/steps", 1, doubled),
+    "weights of the next channel": ("weights/steps", 0, of_the_next_channel),
+    "values twice as large as they were written": ("/int8", 1, doubled),
+    "values read with another 0 than they were written with": ("/int8", 2, many_steps_higher),
+}
+
+
+@pytest.mark.parametrize(("reads", "constant", "change"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_graph_is_refused_when_it_is_verified_and_when_a_session_starts(tmp_path, reads, constant, change):
+    folder = shutil.copytree(ZOO / "fly_pair", tmp_path / "broken")
+    path = folder / "model.int8.onnx"
+    model = onnx.load(path)
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    node = [node for node in nodes if node.name.startswith("crops/") and node.input[0].endswith(reads)][1]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(change(arrays[node.input[constant]]), "wrong"))
+    node.input[constant] = "wrong"
+    onnx.save(model, path)
+    spec = ModelSpec.load(folder)
+    graph = GraphFile(file=path.name, sha256=sha256_of(path))
+    spec.model_copy(update={"int8": spec.int8.model_copy(update={"graph": graph})}).save(folder)
+    options = ExportedOptions(path=folder, precision="int8", threads=1)
+    assert verify(options).parity.deviation(1.0) != ""
+    assert quick_parity(ExportedModel(options)).deviation(1.0) != ""
 
 
 def test_frames_without_animals_prove_nothing(folder, frames):

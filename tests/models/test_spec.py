@@ -55,6 +55,14 @@ def test_a_spec_survives_its_file(tmp_path):
     assert spec.plan().edges == ((1, 0),)
 
 
+def test_an_older_file_has_neither_integers_nor_halves(tmp_path):
+    spec = ModelSpec.model_validate_json(json.dumps({k: v for k, v in GOOD.items() if k not in ("int8", "parts")}))
+    assert (spec.int8, spec.parts) == (None, None)
+    assert spec.graphs(tmp_path, "fp32") is spec
+    with pytest.raises(ModelNotOpenError, match="precision int8: expected the model's graphs in 8-bit integers"):
+        spec.graphs(tmp_path, "int8")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -9,7 +9,7 @@ from models.export.export import Crops, WholeImage, export_model
 from models.guided import GuidedModel, GuidedOptions
 from models.network import Layer, Network
 from models.skeleton import Skeleton
-from models.spec import ModelSpec
+from models.spec import GraphFile, Int8Spec, ModelSpec, sha256_of
 from models.splitting import add_parts
 
 SHAPE = (90, 100)
@@ -64,23 +64,30 @@ def test_the_halves_are_those_that_an_export_writes(tmp_path, name):
     image = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
     before = GuidedModel(GuidedOptions(path=tmp_path)).predict(image, 0)
     assert len(before.xy)
-    written.model_copy(update={"parts": None}).save(tmp_path)
+    quantised = Int8Spec(graph=written.graph.model_copy(update={"file": "model.int8.onnx"}))
+    written.model_copy(update={"parts": None, "int8": quantised}).save(tmp_path)
     (tmp_path / "detector.onnx").unlink()
     (tmp_path / "crops.onnx").unlink()
-    assert add_parts(tmp_path) == ModelSpec.load(tmp_path)
+    (tmp_path / "model.int8.onnx").write_bytes(b"whole, without halves")
+    assert add_parts(tmp_path) == ModelSpec.load(tmp_path) == written
+    assert not (tmp_path / "model.int8.onnx").exists()
     after = GuidedModel(GuidedOptions(path=tmp_path)).predict(image, 0)
     for value in ("xy", "node_scores", "instance_scores", "class_probs"):
         np.testing.assert_array_equal(getattr(before, value), getattr(after, value))
 
 
-def test_a_model_that_is_exported_again_keeps_no_old_half(tmp_path):
+def test_a_model_that_is_exported_again_keeps_no_old_half_and_no_integers(tmp_path):
     top_down = {"whole_image": WholeImage(network(1)), "crops": Crops(network(1), 24)}
     for kind, networks, names in (
         ("top_down", top_down, {"detector.onnx", "crops.onnx"}),
         ("centroid", {"whole_image": WholeImage(network(1))}, set()),
     ):
-        export_model(tmp_path, kind, skeleton=Skeleton(("a",)), image_shape=SHAPE, **networks)
+        spec = export_model(tmp_path, kind, skeleton=Skeleton(("a",)), image_shape=SHAPE, **networks)
         assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.json"} | names
+        assert ModelSpec.load(tmp_path).int8 is None
+        (tmp_path / "model.int8.onnx").write_bytes(b"of this one, not of the next one")
+        quantised = Int8Spec(graph=GraphFile(file="model.int8.onnx", sha256=sha256_of(tmp_path / "model.int8.onnx")))
+        spec.model_copy(update={"int8": quantised}).save(tmp_path)
 
 
 def test_kinds_without_halves_are_refused(tmp_path, monkeypatch, capsys):

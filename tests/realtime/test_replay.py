@@ -162,6 +162,12 @@ def test_what_auto_was_live_is_what_a_replay_takes(tmp_path, monkeypatch):
         comparison, frames_from = replay_session(session, rig=rig)
         assert frames_from == "source"
         assert comparison.poses.identical
+    # Another model does not have it: there it is chosen anew.
+    other = tmp_path / "other.toml"
+    other.write_text((tmp_path / "rig.toml").read_text().replace(str(folder), "zoo:sim_pair"))
+    comparison, _ = replay_session(session, rig=load_rig(other))
+    assert comparison.n_replayed == 30
+    assert not comparison.poses.identical
 
 
 def test_a_session_that_followed_by_optical_flow_is_identical_and_needs_its_pictures(tmp_path):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from models.engines import registry
 from models.engines.options import EngineOptions
-from models.engines.registry import ALL_OPTIONS, open_engine
+from models.engines.registry import ALL_OPTIONS, INT8_OPTIONS, open_engine
 from models.errors import ModelNotInstalledError, ModelNotOpenError
 from models.export.builder import GraphBuilder
 
@@ -51,6 +52,13 @@ def test_another_engine_runs_in_its_place_only_if_asked_and_says_so(without, pla
     engine.close()
 
 
+def test_a_graph_in_integers_stays_one_in_another_engine(without, plain_case):
+    without("openvino")
+    options = EngineOptions(engine="openvino", precision="int8", fallback="cpu")
+    engine = open_engine(plain_case.graph, PATH, options)
+    assert engine.description.startswith(f"onnxruntime {onnxruntime.__version__}, cpu, int8, in place of openvino")
+
+
 def test_a_damaged_graph_has_no_way_out(plain_case):
     with pytest.raises(ModelNotOpenError, match="ONNX Runtime cannot load the graph"):
         open_engine(plain_case.graph[:50], PATH, EngineOptions(engine="openvino", fallback="cpu"))
@@ -74,13 +82,14 @@ def test_every_combination_is_tried_and_says_what_it_is_or_why_not(tried):
             assert "expected" in engine.text or "cannot" in engine.text or "failed" in engine.text
 
 
-def test_combinations_are_all_that_options_allow():
+@pytest.mark.parametrize(("precisions", "listed"), [(("fp32", "fp16"), ALL_OPTIONS), (("int8",), INT8_OPTIONS)])
+def test_combinations_are_all_that_options_allow(precisions, listed):
     every = [
         {"engine": engine, "device": device, "provider": provider, "precision": precision}
         for engine in ("onnxruntime", "openvino", "tensorrt", "tensorflow")
         for device in ("cpu", "cuda")
         for provider in ("cuda", "tensorrt")
-        for precision in ("fp32", "fp16")
+        for precision in precisions
     ]
     allowed = set()
     for given in every:
@@ -88,4 +97,4 @@ def test_combinations_are_all_that_options_allow():
             allowed.add(EngineOptions(**given).title)
         except ValueError:
             continue
-    assert allowed == {options.title for options in ALL_OPTIONS}
+    assert allowed == {options.title for options in listed}

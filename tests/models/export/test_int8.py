@@ -31,6 +31,11 @@ def crops():
 
 
 @pytest.fixture(scope="module")
+def halves(crops):
+    return {"whole_image/": (FOLDER / "detector.onnx").read_bytes(), "crops/": crops}
+
+
+@pytest.fixture(scope="module")
 def frames():
     scene = SimScene(SimOptions(seed=5))
     return np.stack([scene.image(k * 30) for k in range(3)])
@@ -49,13 +54,19 @@ def makers_of(graph):
     return {name: node for node in graph.node for name in node.output}
 
 
-def test_a_half_holds_the_same_values_in_the_same_places(whole, crops):
+@pytest.mark.parametrize("network", ["whole_image/", "crops/"])
+def test_a_half_holds_the_same_values_in_the_same_places(whole, halves, network):
     ours, theirs = (
-        {place for place in places(onnx.load_from_string(graph).graph).values() if place.startswith("crops/")}
-        for graph in (whole, crops)
+        {
+            place: (makers[value].op_type, len(makers[value].input))
+            for value, place in places(graph).items()
+            if place.startswith(network)
+        }
+        for graph in (onnx.load_from_string(content).graph for content in (whole, halves[network]))
+        for makers in [makers_of(graph)]
     )
     assert ours == theirs
-    assert "crops/0" in ours
+    assert f"{network}0" in ours
 
 
 def test_ranges_hold_what_the_values_were_and_0(whole, frames, ranges):
@@ -131,12 +142,20 @@ def test_numpy_and_onnx_runtime_compute_the_same_maps_near_those_of_float32(crop
     assert 0 < abs(found["int8"] - found["float32"]).max() < 0.1
 
 
-def test_a_range_that_is_missing_or_no_number_is_named(crops, ranges):
-    without = {place: limits for place, limits in ranges.items() if place != "crops/1"}
-    with pytest.raises(ModelInputError, match=r"crops/1: expected a finite range of values, got nan to nan"):
-        quantised(crops, without)
-    with pytest.raises(ModelInputError, match=r"crops/1: expected a finite range of values, got 0 to inf"):
-        quantised(crops, without | {"crops/1": (0.0, float("inf"))})
+WRONG_RANGES = {
+    "none": ({}, "nan to nan"),
+    "no number": ({"crops/1": (0.0, float("inf"))}, "0 to inf"),
+    "above 0": ({"crops/1": (0.5, 2.0)}, "0.5 to 2"),
+    "below 0": ({"crops/1": (-2.0, -0.5)}, "-2 to -0.5"),
+}
+
+
+@pytest.mark.parametrize(("given", "got"), WRONG_RANGES.values(), ids=WRONG_RANGES.keys())
+def test_a_range_that_cannot_be_divided_into_steps_is_named(crops, ranges, given, got):
+    others = {place: limits for place, limits in ranges.items() if place != "crops/1"}
+    with pytest.raises(ModelInputError) as error:
+        quantised(crops, others | given)
+    assert str(error.value) == f"crops/1: expected a finite range of values with 0 in it, got {got}"
 
 
 def test_a_network_without_an_inner_convolution_is_refused(copy_network, frames):

@@ -1,12 +1,15 @@
 """`poseloop verify` as a person or a script meets it: numbers, sentences and exit codes."""
 
 import json
+from functools import partial
 
 import av
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from models.engines.options import EngineOptions
+from models.engines.registry import InstalledEngine
 from models.errors import ModelFailedError
 from realtime.cli.commands import app
 
@@ -65,11 +68,27 @@ def test_numbers_as_json(spot_model, shift_weights):
     done = poseloop(spot_model, "--json")
     report = json.loads(done.stdout)
     (engine,) = report["engines"]
-    assert (done.exit_code, report["exit_code"], report["tolerance_px"], report["n_images"]) == (1, 1, 0.1, 2)
+    assert (done.exit_code, report["exit_code"], report["n_images"]) == (1, 1, 2)
     assert (engine["engine"], engine["equal"], engine["n_points"]) == ("onnxruntime on cpu, fp32", False, 6)
+    assert engine["tolerance_px"] == 0.1
     assert engine["offset_x_px"] == pytest.approx(-1, abs=1e-3)
     assert engine["deviation"].startswith("points lie 1.00 px to the left")
     assert engine["max_edge_score_difference"] is None
+
+
+def test_a_quantised_model_is_compared_in_integers_too_with_the_tolerance_that_they_need(monkeypatch):
+    works = partial(InstalledEngine, works=True, text="")
+    monkeypatch.setattr("models.engines.registry.installed_engines", lambda all_options: tuple(map(works, all_options)))
+    monkeypatch.setattr("models.engines.registry.ALL_OPTIONS", (EngineOptions(),))
+    monkeypatch.setattr("models.engines.registry.INT8_OPTIONS", (EngineOptions(precision="int8"),))
+    done = poseloop("zoo:fly_pair", "--all-engines", "--threads", 1, "--json")
+    limits = {engine["engine"]: engine["tolerance_px"] for engine in json.loads(done.stdout)["engines"]}
+    assert (done.exit_code, limits) == (0, {"onnxruntime on cpu, fp32": 0.1, "onnxruntime on cpu, int8": 1.0})
+    table = poseloop("zoo:fly_pair", "--all-engines", "--threads", 1).stdout
+    assert "tolerance 0.1 px for the median offset per axis and for 99 % of the points, 0.02 for scores" in table
+    assert "tolerance 1 px for the median offset per axis and for 90 % of the points, 0.2 for scores" in table
+    done = poseloop("zoo:sim_pair", "--all-engines", "--threads", 1, "--json")
+    assert [engine["engine"] for engine in json.loads(done.stdout)["engines"]] == ["onnxruntime on cpu, fp32"]
 
 
 def test_frames_of_a_video(spot_model, tmp_path, draw_spots):
