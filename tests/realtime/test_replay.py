@@ -82,15 +82,11 @@ video = "{video}"
 """
 
 
+USUAL = {"frames": "every", "model": "zoo:sim_pair", "model_more": "", "near": 5, "far": 6, "video": "none"}
+
+
 def record(folder, camera, **changes):
-    settings = {
-        "frames": "every",
-        "model": "zoo:sim_pair",
-        "model_more": "",
-        "near": 5,
-        "far": 6,
-        "video": "none",
-    } | changes
+    settings = USUAL | changes
     folder.mkdir(exist_ok=True)
     rig = folder / "rig.toml"
     rig.write_text(camera + REST.format(**settings))
@@ -296,9 +292,8 @@ def session_ahead(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ahead")
     rest = REST.replace('when = "distance(a.head, b.thorax) < {near} mm"', AHEAD)
     assert rest != REST
-    settings = {"frames": "every", "model": "sim_pair", "near": 5, "far": 6, "video": "none"}
     rig = folder / "rig.toml"
-    rig.write_text(simulated(300) + LOOKAHEAD + rest.format(**settings))
+    rig.write_text(simulated(300) + LOOKAHEAD + rest.format(**USUAL))
     end = run_live(Request(rig=str(rig), out=str(folder / "session")), StopRequest())
     assert end.end.error is None
     return folder / "session"
