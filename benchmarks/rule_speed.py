@@ -1,14 +1,16 @@
 """How long rules take: in the loop, frame by frame, and over a recording at once.
 
 Two animals with 13 nodes walk at random. Live: the stamps are taken right before and after `Rule.evaluate`, in a tight
-loop, so with warm caches; a session's report has the times behind a network. Over a recording: frames a second on one
-core, the best of four passes, for each rule; the machine code is there before.
+loop, so with warm caches; a session's report has the times behind a network. Over a recording: rule-frames a second,
+the best of four passes; on several cores as many copies of the rule run side by side, each in a thread of its own
+and over the whole recording. The machine code is there before.
 """
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
@@ -16,11 +18,12 @@ import numpy as np
 
 from benchmarks.percentiles import percentiles_ms, table
 from realtime.machine import describe_machine
-from realtime.rules import RoleSpec, RuleContext, RuleSpec, TrackTable, compile_rule
+from realtime.rules import RoleSpec, Rule, RuleContext, RuleSpec, TrackTable, compile_rules, evaluate_recording
 from realtime.tracks import Tracks
 
 N_NODES = 13
 FRAME_NS = 16_666_667
+N_CORES = len(os.sched_getaffinity(0))
 RULES: Mapping[str, dict[str, Any]] = {
     "distance of two roles": {"when": "distance(first.head, second.thorax) < 3 mm"},
     "near and facing, two roles": {
@@ -61,7 +64,7 @@ def walk(n_frames: int) -> list[Tracks]:
 
 
 def measure(n_frames: int) -> dict[str, Any]:
-    """Return live percentiles in ms, and frames a second over a recording, for every rule."""
+    """Return live percentiles in ms, and rule-frames a second over a recording by number of cores, for every rule."""
     nodes = ("head", "thorax", "abdomen", *(f"node{k}" for k in range(N_NODES - 3)))
     context = RuleContext(
         nodes,
@@ -75,24 +78,28 @@ def measure(n_frames: int) -> dict[str, Any]:
     times_ns = [k * FRAME_NS for k in range(n_frames)]
     recording = TrackTable.stack(range(n_frames), times_ns, frames)
     live: dict[str, dict[str, float]] = {}
-    frames_per_s: dict[str, float] = {}
+    per_s: dict[str, dict[str, float]] = {}
     for name, settings in RULES.items():
-        rule = compile_rule("rule", RuleSpec(when_unknown="release", **settings), context)
-        rule.warm_up()
-        took_s = []
-        for _ in range(4):
-            began = perf_counter()
-            rule.evaluate_recording(recording)
-            took_s.append(perf_counter() - began)
-        frames_per_s[name] = n_frames / min(took_s)
-        rule.reset()
+        spec = RuleSpec(when_unknown="release", **settings)
+        rules = compile_rules({f"copy {k}": spec for k in range(N_CORES)}, context)
+        rules[0].warm_up()
+        per_s[name] = {str(n): _rule_frames_per_s(rules[:n], recording) for n in sorted({1, N_CORES})}
         took_ns = []
         for k, tracks in enumerate(frames[:5_000]):
             began_ns = perf_counter_ns()
-            rule.evaluate(tracks, k, times_ns[k])
+            rules[0].evaluate(tracks, k, times_ns[k])
             took_ns.append(perf_counter_ns() - began_ns)
         live[name] = percentiles_ms(took_ns[100:])
-    return {"machine": describe_machine(), "live_ms": live, "recording_frames_per_s": frames_per_s}
+    return {"machine": describe_machine(), "live_ms": live, "rule_frames_per_s_by_cores": per_s}
+
+
+def _rule_frames_per_s(rules: Sequence[Rule], recording: TrackTable) -> float:
+    took_s = []
+    for _ in range(4):
+        began_s = perf_counter()
+        evaluate_recording(rules, recording, n_threads=len(rules))
+        took_s.append(perf_counter() - began_s)
+    return len(rules) * len(recording.frame_ids) / min(took_s)
 
 
 def main() -> int:
@@ -102,8 +109,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
     result = measure(given.n)
-    rows = "\n".join(f"{name}: {n / 1e6:.1f} million" for name, n in result["recording_frames_per_s"].items())
-    text = f"live, ms\n{table(result['live_ms'])}\nframes a second over a recording, one core\n{rows}"
+    rows = "\n".join(
+        f"{name}: "
+        + ", ".join(f"{n / 1e6:.1f} million on {cores} core{'s'[: cores != '1']}" for cores, n in row.items())
+        for name, row in result["rule_frames_per_s_by_cores"].items()
+    )
+    text = f"live, ms\n{table(result['live_ms'])}\nrule-frames a second over a recording\n{rows}"
     print(json.dumps(result) if given.json else text)
     return 0
 

@@ -12,7 +12,9 @@ _SHARED = ("compiled.py", "geometry.py", "kalman.py", "decision.py")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def compiled(function: _Function, signature: object = None, *, allocates: bool = False) -> _Function:
+def compiled(
+    function: _Function, signature: object = None, *, allocates: bool = False, lets_others_run: bool = False
+) -> _Function:
     """Compile a numerical function that Python calls, and keep the machine code on disk.
 
     It is compiled at its first call for what it is given; with a Numba `signature` at once, and for nothing else. The
@@ -26,6 +28,9 @@ def compiled(function: _Function, signature: object = None, *, allocates: bool =
     functions and those that do not allocate are compiled without it. One that does must never be given an array back
     by an `inner` function: they disagree on who owns it.
 
+    One that lets others run gives the interpreter away while it computes, so that several cores can do so at once, each
+    on arrays of its own.
+
     Numba notices that a function's own file changed but not the files of the functions and constants that were
     compiled into it, and would go on running old code. So the code is kept in a folder named after the content of
     everything that it can be made of: compiled functions use compiled functions and constants of their own folder and
@@ -36,7 +41,7 @@ def compiled(function: _Function, signature: object = None, *, allocates: bool =
     numba.config.CACHE_DIR = str(Path(configured or package / "__pycache__") / f"compiled-{_content(package)}")
     given = () if signature is None else (signature,)
     try:
-        return cast("_Function", numba.njit(*given, cache=True, _nrt=allocates)(function))
+        return cast("_Function", numba.njit(*given, cache=True, _nrt=allocates, nogil=lets_others_run)(function))
     finally:
         numba.config.CACHE_DIR = configured
 

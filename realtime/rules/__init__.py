@@ -5,7 +5,7 @@ from realtime.rules.errors import RuleError
 from realtime.rules.recording import DecisionTable, TrackTable
 from realtime.rules.rule import Rule
 from realtime.rules.spec import RoleSpec, RuleContext, RuleSpec
-from realtime.rules.together import compile_rule, compile_rules
+from realtime.rules.together import compile_rule, compile_rules, evaluate_recording
 from realtime.rules.zones import ZoneSpec
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "ZoneSpec",
     "compile_rule",
     "compile_rules",
+    "evaluate_recording",
 ]

@@ -1,15 +1,20 @@
-"""The stack machine that calculates a rule's expressions.
+"""The machine that calculates a rule's expressions: each operation for many items at once.
 
-On the stack a truth value is 1 (true), 0 (false) or NaN (unknown), and an unknown quantity is NaN. Logic is Kleene's:
-`false and unknown` is false, `true or unknown` is true. Every operation is run in every frame, whatever the others
-give, so that what a rule remembers does not depend on it.
+An item is one binding of a rule's roles in one frame. A live frame is a few items, a recording hundreds at a time, and
+the code is the same for both. Every operation writes a register that no other one writes, a number for each item;
+a point is two registers, x and then y. A truth value is 1 (true), 0 (false) or NaN (unknown), and an unknown quantity
+is NaN. Logic is Kleene's: `false and unknown` is false, `true or unknown` is true. Every operation is run in every
+frame, whatever the others give, so that what a rule remembers does not depend on it.
 """
 
 # An interpreter is one branch for each operation.
-# ruff: noqa: PLR0911, PLR0912, PLR0915
+# ruff: noqa: PLR0911
 
 import math
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,50 +27,126 @@ _NO_PAIR = -2  # the row of an animal that is not asked for; -1 is one that is a
 
 
 class Op(IntEnum):
-    """Operations. A row of code is (operation, a, b, c); the operands are named here."""
+    """Operations, by family. A row of code is described by `Column`; the operands are named here."""
 
+    # Looked up in the frame.
     CONSTANT = 0  # index into the constants
-    POINT = 1  # role, node; pushes x, y
-    RECORD = 2  # index into the recorded values; leaves the stack as it is
-    DISTANCE = 3  # pops two points
-    FACING = 4  # pops back, front, centre and target points
-    HEADING = 5  # pops back and front points
-    ORIENTATION = 6  # pops back and front points of two animals
-    NEAREST = 7  # role, role; which of them is predicted: 1 = the first, 2 = the second, 3 = both
-    IN_ZONE = 8  # index of the zone's first constant; pops a point
-    COUNT_IN_ZONE = 9  # index of the zone's first constant, node
-    VISIBLE = 10  # role, node or -1 for any node
-    SCORE = 11  # role, node
-    CONFIDENCE = 12  # role
-    IDENTITY_CONFIDENCE = 13  # role
-    SWAP_SUSPECTED = 14  # role
+    POINT = 1  # role, node; a point
+    PREDICTED_POINT = 2  # role, node; a point
+    NEAREST = 3  # role, role; which of them is predicted: 1 = the first, 2 = the second, 3 = both
+    COUNT_IN_ZONE = 4  # index of the zone's first constant, node
+    VISIBLE = 5  # role, node or -1 for any node
+    SCORE = 6  # role, node
+    CONFIDENCE = 7  # role
+    IDENTITY_CONFIDENCE = 8  # role
+    SWAP_SUSPECTED = 9  # role
+    STATE = 10  # column of the other rule; role and role of the pair that is asked for, -1 for none
+    # Measured between points.
+    DISTANCE = 11  # of two points
+    FACING = 12  # of back, front, centre and target points
+    HEADING = 13  # of back and front points
+    ORIENTATION = 14  # of back and front points of two animals
+    IN_ZONE = 15  # index of the zone's first constant; of a point
     # With a memory: first column of the slot, index of the constant that is the window in ns, role.
-    HELD = 15  # pops a truth value
-    RISING = 16  # pops a truth value
-    MEAN = 17  # pops a number or a truth value
-    SPEED = 18  # pops a point
-    APPROACH_SPEED = 19  # pops two points
-    ANGULAR_SPEED = 20  # pops a heading
-    NEGATIVE = 21
-    WRAP = 22  # index of the constant that is a half turn
-    NOT = 23
-    AND = 24
-    OR = 25
-    ABS = 26
-    # From here on two quantities make one, see `_combined`.
-    ADD = 27
-    SUBTRACT = 28
-    MULTIPLY = 29
-    DIVIDE = 30
-    MIN = 31
-    MAX = 32
-    LESS = 33
-    LESS_EQUAL = 34
-    GREATER = 35
-    GREATER_EQUAL = 36
-    # Not a quantity of two: calculated before those.
-    STATE = 37  # column of the other rule; role and role of the pair that is asked for, -1 for none
-    PREDICTED_POINT = 38  # role, node; pushes x, y
+    HELD = 16  # of a truth value
+    RISING = 17  # of a truth value
+    MEAN = 18  # of a number or a truth value
+    SPEED = 19  # of a point
+    APPROACH_SPEED = 20  # of two points
+    ANGULAR_SPEED = 21  # of a heading
+    # Of one number.
+    NEGATIVE = 22
+    WRAP = 23  # index of the constant that is a half turn
+    NOT = 24
+    ABS = 25
+    # Of two.
+    AND = 26
+    OR = 27
+    ADD = 28
+    SUBTRACT = 29
+    MULTIPLY = 30
+    DIVIDE = 31
+    MIN = 32
+    MAX = 33
+    LESS = 34
+    LESS_EQUAL = 35
+    GREATER = 36
+    GREATER_EQUAL = 37
+
+
+class Column(IntEnum):
+    """Columns of the code."""
+
+    OP = 0
+    A = 1  # operands, see `Op`
+    B = 2
+    C = 3
+    OUT = 4  # the register that it writes, the first of two where it makes a point
+    INPUTS = 5  # the registers that it reads, four at most; of a point the first of its two
+    SIZE = INPUTS + 4
+
+
+N_INPUTS: Mapping[Op, int] = MappingProxyType(
+    {
+        **{op: 0 for op in Op if op < Op.DISTANCE},
+        Op.DISTANCE: 2,
+        Op.FACING: 4,
+        Op.HEADING: 2,
+        Op.ORIENTATION: 4,
+        Op.APPROACH_SPEED: 2,
+        **{op: 1 for op in Op if Op.IN_ZONE <= op < Op.AND and op != Op.APPROACH_SPEED},
+        **{op: 2 for op in Op if op >= Op.AND},
+    }
+)
+
+
+def has_operands(op: Op) -> bool:
+    """Whether an operation of a function has operands, beside the registers that it reads."""
+    return op < Op.DISTANCE or Op.IN_ZONE <= op < Op.NEGATIVE
+
+
+def has_memory(op: Op) -> bool:
+    """Whether what an operation gives depends on earlier frames."""
+    return Op.HELD <= op < Op.NEGATIVE
+
+
+class Frames(NamedTuple):
+    """The frames that are evaluated; the arrays are described at `kernel.evaluate_frames`."""
+
+    offsets: NDArray[np.int64]
+    timestamps_ns: NDArray[np.int64]
+    track_ids: NDArray[np.int32]
+    xy: NDArray[np.float32]
+    predicted_xy: NDArray[np.float32]
+    node_scores: NDArray[np.float32]
+    identity_confidence: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    suspect_ids: NDArray[np.int32]
+    corrected_ids: NDArray[np.int32]
+    states: NDArray[np.int8]
+
+
+class Items(NamedTuple):
+    """The items that are calculated together: all bindings of a frame, then those of the next one.
+
+    Attributes:
+        rows: `(n_roles, capacity)`, where in the frames' arrays each role's animal is; -1 for no animal.
+        frames: `(capacity,)`, the frame of each.
+        places: `(capacity,)`, the row of moments and amounts in which its binding remembers.
+        sure: `(capacity,)`, whether all its animals are who they seem, as far as the rule requires it.
+    """
+
+    rows: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    places: NDArray[np.int64]
+    sure: NDArray[np.bool_]
+
+
+class Slots(NamedTuple):
+    """The memory of all bindings: `(n_places, width)` each, a row for a binding, the slots of its functions in it."""
+
+    moments: NDArray[np.int64]
+    amounts: NDArray[np.float64]
 
 
 @inner
@@ -92,44 +173,167 @@ def _is_suspected(suspect_ids: NDArray[np.int32], row: int) -> float:
 
 
 @inner
-def _state(
-    states: NDArray[np.int8], frame: int, column: int, one: int, other: int, first_row: int, stop_row: int
-) -> float:
+def _state(frames: Frames, frame: int, column: int, one: int, other: int) -> float:
     """Return what another rule said of a frame as a truth value; of one pair of rows where `one` is not -2."""
-    state = int(states[frame, column, 0])
+    state = int(frames.states[frame, column, 0])
     if one != _NO_PAIR:
         if one < 0 or other < 0 or one == other:
             return math.nan
-        state = int(states[frame, column, 1 + pair_index(one, other, first_row, stop_row)])
+        pair = pair_index(one, other, frames.offsets[frame], frames.offsets[frame + 1])
+        state = int(frames.states[frame, column, 1 + pair])
     if state == State.UNKNOWN:
         return math.nan
     return 1.0 if state == State.ON else 0.0
 
 
 @inner
-def _combined(op: int, left: float, right: float) -> float:
-    """Return one arithmetic operation or comparison of two known or unknown quantities."""
-    if math.isnan(left) or math.isnan(right):
+def _write_points(
+    xy: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    node: int,
+    out: int,
+    n_items: int,
+    registers: NDArray[np.float64],
+) -> None:
+    for i in range(n_items):
+        row = rows[i]
+        registers[out, i] = xy[row, node, 0] if row >= 0 else math.nan
+        registers[out + 1, i] = xy[row, node, 1] if row >= 0 else math.nan
+
+
+@inner
+def _looked_up(op: int, a: int, b: int, c: int, frames: Frames, items: Items, i: int) -> float:
+    """Return what a frame says of the animals of one item."""
+    frame = items.frames[i]
+    if op == Op.STATE:
+        one, other = (items.rows[b, i], items.rows[c, i]) if b >= 0 else (_NO_PAIR, _NO_PAIR)
+        return _state(frames, frame, a, one, other)
+    row = items.rows[a, i]
+    if op == Op.NEAREST:
+        one_xy = frames.predicted_xy if c & 1 else frames.xy
+        other_xy = frames.predicted_xy if c & 2 else frames.xy
+        return shapes.nearest(one_xy, row, other_xy, items.rows[b, i])
+    if op == Op.VISIBLE:
+        return _is_visible(frames.xy, row, b)
+    if op == Op.SCORE:
+        return float(frames.node_scores[row, b]) if row >= 0 else math.nan
+    if op == Op.CONFIDENCE:
+        return shapes.mean_score(frames.node_scores, row)
+    if op == Op.IDENTITY_CONFIDENCE:
+        return float(frames.identity_confidence[row]) if row >= 0 else math.nan
+    return _is_suspected(frames.suspect_ids, row)
+
+
+@inner
+def _look_up(
+    code: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    frames: Frames,
+    items: Items,
+    n_items: int,
+    registers: NDArray[np.float64],
+) -> None:
+    op, a, b, c, out = code[Column.OP], code[Column.A], code[Column.B], code[Column.C], code[Column.OUT]
+    if op == Op.CONSTANT:
+        registers[out, :n_items] = constants[a]
+    elif op == Op.POINT:
+        _write_points(frames.xy, items.rows[a], b, out, n_items, registers)
+    elif op == Op.PREDICTED_POINT:
+        _write_points(frames.predicted_xy, items.rows[a], b, out, n_items, registers)
+    elif op == Op.COUNT_IN_ZONE:
+        for i in range(n_items):
+            first, stop = frames.offsets[items.frames[i]], frames.offsets[items.frames[i] + 1]
+            registers[out, i] = shapes.count_in_zone(frames.xy, first, stop, b, constants, a)
+    else:
+        for i in range(n_items):
+            registers[out, i] = _looked_up(op, a, b, c, frames, items, i)
+
+
+@inner
+def _measure(
+    code: NDArray[np.int32], constants: NDArray[np.float64], n_items: int, registers: NDArray[np.float64]
+) -> None:
+    op, out, p, q = code[Column.OP], code[Column.OUT], code[Column.INPUTS], code[Column.INPUTS + 1]
+    r, s = code[Column.INPUTS + 2], code[Column.INPUTS + 3]
+    if op == Op.DISTANCE:
+        for i in range(n_items):
+            registers[out, i] = shapes.distance(
+                registers[p, i], registers[p + 1, i], registers[q, i], registers[q + 1, i]
+            )
+    elif op == Op.HEADING:
+        for i in range(n_items):
+            registers[out, i] = shapes.direction(
+                registers[q, i] - registers[p, i], registers[q + 1, i] - registers[p + 1, i]
+            )
+    elif op == Op.IN_ZONE:
+        for i in range(n_items):
+            registers[out, i] = shapes.in_zone(registers[p, i], registers[p + 1, i], constants, code[Column.A])
+    else:  # an angle between the ways from one point to another
+        for i in range(n_items):
+            registers[out, i] = shapes.angle_between(
+                registers[q, i] - registers[p, i],
+                registers[q + 1, i] - registers[p + 1, i],
+                registers[s, i] - registers[r, i],
+                registers[s + 1, i] - registers[r + 1, i],
+            )
+
+
+@inner
+def _remember(
+    code: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    frames: Frames,
+    items: Items,
+    n_items: int,
+    slots: Slots,
+    registers: NDArray[np.float64],
+) -> None:
+    """Run one operation with a memory; the items of one binding come in the order of their frames.
+
+    While it is not sure who is who, nothing is known that could be remembered.
+    """
+    op, slot, window_ns, out = code[Column.OP], code[Column.A], constants[code[Column.B]], code[Column.OUT]
+    given = code[Column.INPUTS]
+    for i in range(n_items):
+        now_ns, place = frames.timestamps_ns[items.frames[i]], items.places[i]
+        moments, amounts = slots.moments[place, slot:], slots.amounts[place, slot:]
+        value = registers[given, i] if items.sure[i] else math.nan
+        if op == Op.HELD:
+            registers[out, i] = windows.held(moments, now_ns, window_ns, value)
+        elif op == Op.RISING:
+            registers[out, i] = windows.rising(moments, value)
+        elif op == Op.MEAN:
+            registers[out, i] = windows.mean(moments, amounts, now_ns, window_ns, value)
+        else:
+            registers[out, i] = _speed(code, frames, items, i, now_ns, window_ns, moments, amounts, registers, value)
+
+
+@inner
+def _speed(
+    code: NDArray[np.int32],
+    frames: Frames,
+    items: Items,
+    i: int,
+    now_ns: int,
+    window_ns: float,
+    moments: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    registers: NDArray[np.float64],
+    value: float,
+) -> float:
+    """Return a speed of one item, of which `value` is the heading or the point's x."""
+    op, row = code[Column.OP], items.rows[code[Column.C], i]
+    if row < 0:
         return math.nan
-    if op == Op.ADD:
-        return left + right
-    if op == Op.SUBTRACT:
-        return left - right
-    if op == Op.MULTIPLY:
-        return left * right
-    if op == Op.DIVIDE:
-        return left / right if right != 0.0 else math.nan
-    if op == Op.MIN:
-        return min(left, right)
-    if op == Op.MAX:
-        return max(left, right)
-    if op == Op.LESS:
-        return 1.0 if left < right else 0.0
-    if op == Op.LESS_EQUAL:
-        return 1.0 if left <= right else 0.0
-    if op == Op.GREATER:
-        return 1.0 if left > right else 0.0
-    return 1.0 if left >= right else 0.0
+    windows.belongs_to(moments, frames.track_ids[row], frames.corrected_ids[row] != 0)
+    if op == Op.ANGULAR_SPEED:
+        heading = windows.unwrapped(moments, amounts, value)
+        return windows.speed(moments, amounts, now_ns, window_ns, heading, 0.0)
+    p, q = code[Column.INPUTS], code[Column.INPUTS + 1]
+    x, y = value, registers[p + 1, i]
+    if op == Op.SPEED:
+        return windows.speed(moments, amounts, now_ns, window_ns, x, y)
+    return windows.approach_speed(moments, amounts, now_ns, window_ns, x, y, registers[q, i], registers[q + 1, i])
 
 
 @inner
@@ -141,179 +345,116 @@ def kleene_and(left: float, right: float) -> float:
 
 
 @inner
-def _remembered(
-    op: int,
-    slot: int,
-    window_ns: float,
-    row: int,
-    now_ns: int,
-    is_sure: bool,
-    place: int,
-    moments: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    track_ids: NDArray[np.int32],
-    corrected_ids: NDArray[np.int32],
-    stack: NDArray[np.float64],
-    at: int,
-) -> float:
-    """Return one operation with a memory, of the numbers on the stack from `at` on.
+def _minimum(left: float, right: float) -> float:
+    return math.nan if math.isnan(left) or math.isnan(right) else min(left, right)
 
-    While it is not sure who is who, nothing is known that could be remembered.
-    """
-    value = stack[at] if is_sure else math.nan
-    if op == Op.HELD:
-        return windows.held(moments, place, slot, now_ns, window_ns, value)
-    if op == Op.RISING:
-        return windows.rising(moments, place, slot, value)
-    if op == Op.MEAN:
-        return windows.mean(moments, amounts, place, slot, now_ns, window_ns, value)
-    track_id = int(track_ids[row]) if row >= 0 else 0
-    is_another = row >= 0 and corrected_ids[row] != 0
-    if op == Op.ANGULAR_SPEED:
-        return windows.angular_speed(moments, amounts, place, slot, track_id, is_another, now_ns, window_ns, value)
-    y = stack[at + 1]
-    if op == Op.SPEED:
-        return windows.speed(moments, amounts, place, slot, track_id, is_another, now_ns, window_ns, value, y)
-    return windows.approach_speed(
-        moments,
-        amounts,
-        place,
-        slot,
-        track_id,
-        is_another,
-        now_ns,
-        window_ns,
-        value,
-        y,
-        stack[at + 2],
-        stack[at + 3],
-    )
+
+@inner
+def _maximum(left: float, right: float) -> float:
+    return math.nan if math.isnan(left) or math.isnan(right) else max(left, right)
+
+
+@inner
+def _truth(is_true: bool, left: float, right: float) -> float:
+    """Return what a comparison gives of two numbers of which one may be unknown."""
+    if math.isnan(left) or math.isnan(right):
+        return math.nan
+    return 1.0 if is_true else 0.0
+
+
+@inner
+def _of_one(op: int, half_turn: float, one: int, out: int, n_items: int, registers: NDArray[np.float64]) -> None:
+    """Run an operation on one number, for each item."""
+    if op == Op.NEGATIVE:
+        for i in range(n_items):
+            registers[out, i] = -registers[one, i]
+    elif op == Op.WRAP:
+        for i in range(n_items):
+            registers[out, i] = shapes.wrapped(registers[one, i], half_turn)
+    elif op == Op.NOT:
+        for i in range(n_items):
+            registers[out, i] = 1.0 - registers[one, i]
+    else:
+        for i in range(n_items):
+            registers[out, i] = abs(registers[one, i])
+
+
+@inner
+def _logical(op: int, one: int, other: int, out: int, n_items: int, registers: NDArray[np.float64]) -> None:
+    """Run an operation on two truth values, for each item."""
+    if op == Op.AND:
+        for i in range(n_items):
+            registers[out, i] = kleene_and(registers[one, i], registers[other, i])
+    else:
+        for i in range(n_items):
+            registers[out, i] = 1.0 - kleene_and(1.0 - registers[one, i], 1.0 - registers[other, i])
+
+
+@inner
+def _arithmetical(op: int, one: int, other: int, out: int, n_items: int, registers: NDArray[np.float64]) -> None:
+    """Run an operation on two numbers that makes a third, for each item; NaN stays NaN."""
+    if op == Op.ADD:
+        for i in range(n_items):
+            registers[out, i] = registers[one, i] + registers[other, i]
+    elif op == Op.SUBTRACT:
+        for i in range(n_items):
+            registers[out, i] = registers[one, i] - registers[other, i]
+    elif op == Op.MULTIPLY:
+        for i in range(n_items):
+            registers[out, i] = registers[one, i] * registers[other, i]
+    elif op == Op.DIVIDE:
+        for i in range(n_items):
+            divisor = registers[other, i]
+            registers[out, i] = registers[one, i] / divisor if divisor != 0.0 else math.nan
+    elif op == Op.MIN:
+        for i in range(n_items):
+            registers[out, i] = _minimum(registers[one, i], registers[other, i])
+    else:
+        for i in range(n_items):
+            registers[out, i] = _maximum(registers[one, i], registers[other, i])
+
+
+@inner
+def _compare(op: int, one: int, other: int, out: int, n_items: int, registers: NDArray[np.float64]) -> None:
+    """Run a comparison of two numbers, for each item."""
+    if op in (Op.LESS, Op.GREATER):
+        less, more = (one, other) if op == Op.LESS else (other, one)
+        for i in range(n_items):
+            left, right = registers[less, i], registers[more, i]
+            registers[out, i] = _truth(left < right, left, right)
+    else:
+        less, more = (one, other) if op == Op.LESS_EQUAL else (other, one)
+        for i in range(n_items):
+            left, right = registers[less, i], registers[more, i]
+            registers[out, i] = _truth(left <= right, left, right)
 
 
 @inner
 def calculate(
     code: NDArray[np.int32],
     constants: NDArray[np.float64],
-    states: NDArray[np.int8],
-    frame: int,
-    rows: NDArray[np.int64],
-    first_row: int,
-    stop_row: int,
-    now_ns: int,
-    is_sure: bool,
-    place: int,
-    moments: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    track_ids: NDArray[np.int32],
-    xy: NDArray[np.float32],
-    predicted_xy: NDArray[np.float32],
-    node_scores: NDArray[np.float32],
-    identity_confidence: NDArray[np.float32],
-    suspect_ids: NDArray[np.int32],
-    corrected_ids: NDArray[np.int32],
-    stack: NDArray[np.float64],
-    values: NDArray[np.float64],
+    frames: Frames,
+    items: Items,
+    n_items: int,
+    slots: Slots,
+    registers: NDArray[np.float64],
 ) -> None:
-    """Run the code, which leaves its results on the stack, and write the numbers compared to `values`."""
-    top = -1
-    for pc in range(code.shape[0]):
-        op, a, b, c = code[pc, 0], code[pc, 1], code[pc, 2], code[pc, 3]
-        if op == Op.CONSTANT:
-            top += 1
-            stack[top] = constants[a]
-        elif op == Op.POINT:
-            top += 2
-            row = rows[a]
-            stack[top - 1] = xy[row, b, 0] if row >= 0 else math.nan
-            stack[top] = xy[row, b, 1] if row >= 0 else math.nan
-        elif op == Op.PREDICTED_POINT:
-            top += 2
-            row = rows[a]
-            stack[top - 1] = predicted_xy[row, b, 0] if row >= 0 else math.nan
-            stack[top] = predicted_xy[row, b, 1] if row >= 0 else math.nan
-        elif op == Op.RECORD:
-            values[a] = stack[top]
-        elif op == Op.DISTANCE:
-            top -= 3
-            stack[top] = shapes.distance(stack[top], stack[top + 1], stack[top + 2], stack[top + 3])
-        elif op == Op.FACING:
-            top -= 7
-            back_x, back_y, front_x, front_y = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
-            centre_x, centre_y, target_x, target_y = stack[top + 4], stack[top + 5], stack[top + 6], stack[top + 7]
-            stack[top] = shapes.angle_between(
-                front_x - back_x, front_y - back_y, target_x - centre_x, target_y - centre_y
-            )
-        elif op == Op.HEADING:
-            top -= 3
-            stack[top] = shapes.direction(stack[top + 2] - stack[top], stack[top + 3] - stack[top + 1])
-        elif op == Op.ORIENTATION:
-            top -= 7
-            stack[top] = shapes.angle_between(
-                stack[top + 2] - stack[top],
-                stack[top + 3] - stack[top + 1],
-                stack[top + 6] - stack[top + 4],
-                stack[top + 7] - stack[top + 5],
-            )
-        elif op == Op.NEAREST:
-            top += 1
-            one_xy, other_xy = predicted_xy if c & 1 else xy, predicted_xy if c & 2 else xy
-            stack[top] = shapes.nearest(one_xy, rows[a], other_xy, rows[b])
-        elif op == Op.IN_ZONE:
-            top -= 1
-            stack[top] = shapes.in_zone(stack[top], stack[top + 1], constants, a)
-        elif op == Op.COUNT_IN_ZONE:
-            top += 1
-            stack[top] = shapes.count_in_zone(xy, first_row, stop_row, b, constants, a)
-        elif op == Op.VISIBLE:
-            top += 1
-            stack[top] = _is_visible(xy, rows[a], b)
-        elif op == Op.SCORE:
-            top += 1
-            stack[top] = node_scores[rows[a], b] if rows[a] >= 0 else math.nan
-        elif op == Op.CONFIDENCE:
-            top += 1
-            stack[top] = shapes.mean_score(node_scores, rows[a])
-        elif op == Op.IDENTITY_CONFIDENCE:
-            top += 1
-            stack[top] = identity_confidence[rows[a]] if rows[a] >= 0 else math.nan
-        elif op == Op.SWAP_SUSPECTED:
-            top += 1
-            stack[top] = _is_suspected(suspect_ids, rows[a])
-        elif op == Op.STATE:
-            top += 1
-            one, other = (rows[b], rows[c]) if b >= 0 else (_NO_PAIR, _NO_PAIR)
-            stack[top] = _state(states, frame, a, one, other, first_row, stop_row)
-        elif Op.HELD <= op <= Op.ANGULAR_SPEED:
-            top -= 3 if op == Op.APPROACH_SPEED else 1 if op == Op.SPEED else 0
-            stack[top] = _remembered(
-                op,
-                a,
-                constants[b],
-                rows[c] if c >= 0 else -1,
-                now_ns,
-                is_sure,
-                place,
-                moments,
-                amounts,
-                track_ids,
-                corrected_ids,
-                stack,
-                top,
-            )
-        elif op == Op.NEGATIVE:
-            stack[top] = -stack[top]
-        elif op == Op.WRAP:
-            stack[top] = shapes.wrapped(stack[top], constants[a])
-        elif op == Op.NOT:
-            stack[top] = 1.0 - stack[top]
-        elif op == Op.AND:
-            top -= 1
-            stack[top] = kleene_and(stack[top], stack[top + 1])
-        elif op == Op.OR:
-            top -= 1
-            stack[top] = 1.0 - kleene_and(1.0 - stack[top], 1.0 - stack[top + 1])
-        elif op == Op.ABS:
-            stack[top] = abs(stack[top])
+    """Run the code for the first `n_items` items, which leaves its results in the registers, `(n, capacity)`."""
+    for line in range(code.shape[0]):
+        row = code[line]
+        op, out, one, other = row[Column.OP], row[Column.OUT], row[Column.INPUTS], row[Column.INPUTS + 1]
+        if op < Op.DISTANCE:
+            _look_up(row, constants, frames, items, n_items, registers)
+        elif op < Op.HELD:
+            _measure(row, constants, n_items, registers)
+        elif op < Op.NEGATIVE:
+            _remember(row, constants, frames, items, n_items, slots, registers)
+        elif op < Op.AND:
+            half_turn = constants[row[Column.A]] if op == Op.WRAP else 0.0
+            _of_one(op, half_turn, one, out, n_items, registers)
+        elif op < Op.ADD:
+            _logical(op, one, other, out, n_items, registers)
+        elif op < Op.LESS:
+            _arithmetical(op, one, other, out, n_items, registers)
         else:
-            top -= 1
-            stack[top] = _combined(op, stack[top], stack[top + 1])
+            _compare(op, one, other, out, n_items, registers)

@@ -12,11 +12,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.rules.calculation import Op
+from realtime.rules.bindings import Role
+from realtime.rules.calculation import N_INPUTS, Column, Op, has_memory, has_operands
 from realtime.rules.checked import Checker
 from realtime.rules.errors import Place, RuleError, Source
 from realtime.rules.functions import DEFAULT_WINDOW_S, FUNCTIONS, Function, Parameter, Result
-from realtime.rules.kernel import Role, Setting
+from realtime.rules.kernel import Setting
 from realtime.rules.language import (
     Call,
     Infix,
@@ -65,10 +66,11 @@ class Program:
         name: The rule's name.
         roles: The roles that the rule uses, in the order of `Decision.track_ids`.
         comparisons: The order of `Decision.values`.
-        code: `(n_rows, 4)` int32, see `calculation.Op`.
+        code: `(n_rows, 9)` int32, see `calculation.Column`.
         constants: `(n_constants,)` float64.
-        bindings: `(n_roles, 2)` int32, how each role finds its animal, see `kernel.Role`.
-        settings: `(9,)` int64, see `kernel.Setting`.
+        numbers: `(n_comparisons,)` int32, the registers of the numbers compared.
+        bindings: `(n_roles, 2)` int32, how each role finds its animal, see `bindings.Role`.
+        settings: `(11,)` int64, see `kernel.Setting`.
         width: Columns of memory that a binding needs, see `windows`.
         needs: The rules that it names, and where.
         asks_for_pairs: Whether it asks for one pair of such a rule.
@@ -80,6 +82,7 @@ class Program:
     comparisons: tuple[Comparison, ...]
     code: NDArray[np.int32]
     constants: NDArray[np.float64]
+    numbers: NDArray[np.int32]
     bindings: NDArray[np.int32]
     settings: NDArray[np.int64]
     width: int
@@ -155,7 +158,8 @@ def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitt
     for condition in conditions:
         emitter.truth(condition.tree, condition)
     settings = np.zeros(len(Setting), np.int64)
-    settings[Setting.HAS_UNTIL] = len(conditions) == 2
+    settings[Setting.N_REGISTERS] = emitter.n_registers
+    settings[[Setting.WHEN, Setting.UNTIL]] = [*emitter.results, -1][:2]
     settings[Setting.FOR_NS] = round(spec.for_s * 1e9)
     settings[Setting.REFRACTORY_NS] = round(spec.refractory_s * 1e9)
     settings[Setting.HOLDS] = spec.when_unknown == "hold"
@@ -165,8 +169,9 @@ def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitt
         name=name,
         roles=tuple(emitter.roles),
         comparisons=tuple(emitter.comparisons),
-        code=np.array(emitter.code, np.int32),
+        code=np.array(emitter.code, np.int32).reshape(-1, Column.SIZE),
         constants=np.array(emitter.constants, np.float64),
+        numbers=np.array(emitter.numbers, np.int32),
         bindings=np.array(list(emitter.roles.values()), np.int32).reshape(-1, 2),
         settings=settings,
         width=emitter.width,
@@ -185,17 +190,33 @@ def _needs(conditions: list[Condition]) -> dict[str, Place]:
 
 
 class Emitter:
-    """Appends the code of checked trees, operands before their operation."""
+    """Appends the code of checked trees, operands before their operation; what is there already is not made again.
+
+    Attributes:
+        code: The rows, see `calculation.Column`.
+        constants: The numbers of the expressions.
+        comparisons: Those of the expressions, in order.
+        numbers: The register of each comparison's number.
+        results: The registers of what was asked for and not used since: at the end those of `when` and `until`.
+        n_registers: How many are written.
+        width: Columns of memory that a binding needs.
+        roles: How each role finds its animal, see `bindings.Role`.
+    """
 
     def __init__(self, context: RuleContext, spec: RuleSpec) -> None:
         self._context = context
-        self.code: list[tuple[int, int, int, int]] = []
+        self.code: list[tuple[int, ...]] = []
         self.constants: list[float] = []
         self.comparisons: list[Comparison] = []
+        self.numbers: list[int] = []
+        self.results: list[int] = []
+        self.n_registers = 0
         self.width = 0
         self.unit = ""  # of the comparison in hand
         self.asks_for_pairs = False
         self.predicts = False
+        self._made: dict[tuple[int, ...], int] = {}  # the register of an operation on the same inputs
+        self._places: dict[str, int] = {}  # of constants, by all of their digits
         self._zones: dict[str, int] = {}
         self.roles: dict[str, tuple[int, int]] = {
             role: (how, 0) for role, how in zip(spec.any_pair or (), (Role.PAIR_FIRST, Role.PAIR_SECOND), strict=False)
@@ -233,10 +254,11 @@ class Emitter:
         outer, self.unit = self.unit, unit or dimension.base_unit
         text = condition.source.text[node.span.start : node.span.stop]
         self.comparisons.append(Comparison(condition.key, text, unit or dimension.base_unit))
+        self.numbers.append(-1)
         for side in (node.left, node.right):
             self.quantity(side, scale, condition)
             if side is (node.right if is_constant(node.left) else node.left):
-                self._emit(Op.RECORD, record)
+                self.numbers[record] = self.results[-1]
         self._emit(_COMPARISONS[node.operator])
         self.unit = outer
 
@@ -282,14 +304,14 @@ class Emitter:
                 operands += self._operands(point, parameter, Op.PREDICTED_POINT if predicted[-1] else Op.POINT)
         self.predicts |= any(predicted)
         if function.slot:
-            operands = self._slot(node, function)
+            operands = self._window(node, function)
         if Parameter.RULE in function.parameters:
             self.asks_for_pairs |= len(operands) > 1
             operands += [-1] * (len(function.parameters) - len(operands))
         if Op.NEAREST in function.ops:
             operands.append(predicted[0] + 2 * predicted[1])
         for op in function.ops:
-            self._emit(op, *operands)
+            self._emit(op, *(operands if has_operands(op) else ()), slot=function.slot)
 
     def _fold(self, node: Call, op: Op, scale: float, condition: Condition) -> None:
         for index, argument in enumerate(node.arguments):
@@ -297,15 +319,14 @@ class Emitter:
             if index > 0 or len(node.arguments) == 1:
                 self._emit(op)
 
-    def _slot(self, node: Call, function: Function) -> list[int]:
-        """Return a new slot, where the constants hold its window in ns, and whose motion it is (-1 for nobody's)."""
-        slot, first, last = self.width, node.arguments[0], node.arguments[-1]
-        self.width += function.slot
+    def _window(self, node: Call, function: Function) -> list[int]:
+        """Return the operands of a function with a memory but for its slot: its window in ns and whose motion it is."""
+        first, last = node.arguments[0], node.arguments[-1]
         window_s = DEFAULT_WINDOW_S if Parameter.WINDOW in function.parameters else 0.0
         if isinstance(last, Number) and len(node.arguments) == len(function.parameters):
             window_s = last.value * self._scale(last.unit)
         role = self._role(first.role) if isinstance(first, Point) else -1
-        return [slot, self._stored(round(window_s * 1e9)), role]
+        return [0, self._stored(round(window_s * 1e9)), role]
 
     def _operands(self, point: Point, parameter: Parameter, push: Op) -> list[int]:
         if parameter is Parameter.ZONE:
@@ -362,11 +383,29 @@ class Emitter:
         self._emit(Op.CONSTANT, self._stored(value))
 
     def _stored(self, value: float) -> int:
-        self.constants.append(value)
-        return len(self.constants) - 1
+        digits = float(value).hex()
+        if digits not in self._places:
+            self._places[digits] = len(self.constants)
+            self.constants.append(value)
+        return self._places[digits]
 
-    def _emit(self, op: Op, a: int = 0, b: int = 0, c: int = 0) -> None:
-        self.code.append((op, a, b, c))
+    def _emit(self, op: Op, a: int = 0, b: int = 0, c: int = 0, *, slot: int = 0) -> None:
+        """Append an operation on the newest results, in whose place comes its own.
+
+        One with a memory is given a slot of so many columns, which it shares with those that are just like it.
+        """
+        n_inputs = N_INPUTS[op]
+        inputs = self.results[len(self.results) - n_inputs :]
+        del self.results[len(self.results) - n_inputs :]
+        key = (op, a, b, c, *inputs)
+        if key not in self._made:
+            self._made[key] = self.n_registers
+            if has_memory(op):
+                a, self.width = self.width, self.width + slot
+            unused = [0] * (Column.SIZE - Column.INPUTS - n_inputs)
+            self.code.append((op, a, b, c, self.n_registers, *inputs, *unused))
+            self.n_registers += 2 if op in {Op.POINT, Op.PREDICTED_POINT} else 1
+        self.results.append(self._made[key])
 
 
 def _units(node: Node, dimension: Dimension) -> Iterator[str]:

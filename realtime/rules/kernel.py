@@ -42,54 +42,26 @@ from numpy.typing import NDArray
 
 from realtime.compiled import compiled, inner
 from realtime.decision import Edge, State
-from realtime.rules.calculation import calculate, kleene_and
+from realtime.rules.bindings import Binding, Memory, bind_fixed_roles, bind_items, bind_tracks
+from realtime.rules.calculation import Frames, Items, Slots, calculate, kleene_and
 
-
-class Role(IntEnum):
-    """How a role finds its animal. A row of roles is (how, value)."""
-
-    PAIR_FIRST = 0
-    PAIR_SECOND = 1
-    IDENTITY = 2  # value: class id; no animal where none or more than one track has it
-    TRACK = 3  # value: track id
+BLOCK = 128  # items that are calculated together: their registers should stay in a core's own cache
 
 
 class Setting(IntEnum):
     """Positions in a rule's settings."""
 
-    HAS_UNTIL = 0  # 1 where the code of `when` is followed by that of `until`
-    FOR_NS = 1
-    REFRACTORY_NS = 2
-    HOLDS = 3  # 1 where `when_unknown` is "hold"
-    ANY_PAIR = 4  # 1 where roles 0 and 1 are the members of a pair
-    IDENTITY = 5  # index into the constants of the identity confidence that is required, -1 for none
-    COLUMN = 6  # where this rule's states stand for other rules to read, -1 for nowhere
-    ONLY_FIRST = 7  # with any pair, the track ids of the pair to report; 0 for the one that decides
-    ONLY_SECOND = 8
-
-
-class Memory(IntEnum):
-    """Positions in what a rule remembers from frame to frame, beside its bindings."""
-
-    ACTIVE_TABLE = 0  # which of the two tables of bindings holds the last frame's
-    N_BINDINGS = 1
-    IS_ON = 2
-    HAS_RISEN = 3
-    LAST_RISING_NS = 4
-    LAST_FRAME_NS = 5
-    N_PLACES = 6  # places that have been given to a binding so far
-    N_FREE = 7  # of those, how many were given back
-
-
-class Binding(IntEnum):
-    """Columns of a table of bindings, whose rows are ordered by the two track ids."""
-
-    FIRST_ID = 0
-    SECOND_ID = 1
-    LATCHED = 2
-    WAS_TRUE = 3  # `start` was true in the last frame
-    TRUE_NS = 4  # time towards `for_s`
-    PLACE = 5  # row of `moments` and `amounts` in which the functions with a memory keep theirs
+    N_REGISTERS = 0  # that the code writes
+    WHEN = 1  # the register that holds the truth of `when`
+    UNTIL = 2  # the same of `until`, -1 where there is none
+    FOR_NS = 3
+    REFRACTORY_NS = 4
+    HOLDS = 5  # 1 where `when_unknown` is "hold"
+    ANY_PAIR = 6  # 1 where roles 0 and 1 are the members of a pair
+    IDENTITY = 7  # index into the constants of the identity confidence that is required, -1 for none
+    COLUMN = 8  # where this rule's states stand for other rules to read, -1 for nowhere
+    ONLY_FIRST = 9  # with any pair, the track ids of the pair to report; 0 for the one that decides
+    ONLY_SECOND = 10
 
 
 class Outcome(IntEnum):
@@ -101,44 +73,8 @@ class Outcome(IntEnum):
 
 
 @inner
-def _bind_fixed_roles(
-    roles: NDArray[np.int32],
-    track_ids: NDArray[np.int32],
-    class_ids: NDArray[np.int32],
-    first: int,
-    stop: int,
-    rows: NDArray[np.int64],
-) -> None:
-    """Write the row of each identity's and each track's animal into `rows`; -1 where there is none and for a pair's."""
-    for role in range(roles.shape[0]):
-        how, value = roles[role, 0], roles[role, 1]
-        rows[role] = -1
-        if how in (Role.PAIR_FIRST, Role.PAIR_SECOND):
-            continue
-        found, n_found = -1, 0
-        for row in range(first, stop):
-            if value == (class_ids[row] if how == Role.IDENTITY else track_ids[row]):
-                found = row
-                n_found += 1
-        rows[role] = found if n_found == 1 else -1
-
-
-@inner
-def _identities_are_sure(
-    rows: NDArray[np.int64], least: float, identity_confidence: NDArray[np.float32], suspect_ids: NDArray[np.int32]
-) -> bool:
-    """Whether every role has an animal of at least this confidence that is not suspected of being another one."""
-    for role in range(rows.shape[0]):
-        row = rows[role]
-        if row < 0 or not identity_confidence[row] >= least or suspect_ids[row] != 0:  # NaN is not sure either
-            return False
-    return True
-
-
-@inner
 def _step(
     bindings: NDArray[np.int64],
-    table: int,
     index: int,
     when: float,
     until: float,
@@ -147,87 +83,26 @@ def _step(
     elapsed_ns: int,
 ) -> int:
     """Advance one binding by one frame, as the table at the top of this file says, and return its state."""
-    if bindings[table, index, Binding.LATCHED]:
+    if bindings[index, Binding.LATCHED]:
         if until == 0.0 or (math.isnan(until) and settings[Setting.HOLDS]):
             return State.ON
-        bindings[table, index, Binding.LATCHED] = 0
+        bindings[index, Binding.LATCHED] = 0
         return State.UNKNOWN if math.isnan(until) else State.OFF
     start = kleene_and(when, 1.0 - until)
     if start == 1.0:
-        if bindings[table, index, Binding.WAS_TRUE]:
-            bindings[table, index, Binding.TRUE_NS] += elapsed_ns
-        bindings[table, index, Binding.WAS_TRUE] = 1
-        if not may_rise or bindings[table, index, Binding.TRUE_NS] < settings[Setting.FOR_NS]:
+        if bindings[index, Binding.WAS_TRUE]:
+            bindings[index, Binding.TRUE_NS] += elapsed_ns
+        bindings[index, Binding.WAS_TRUE] = 1
+        if not may_rise or bindings[index, Binding.TRUE_NS] < settings[Setting.FOR_NS]:
             return State.OFF
-        bindings[table, index, Binding.LATCHED] = 1
-        bindings[table, index, Binding.WAS_TRUE] = 0
-        bindings[table, index, Binding.TRUE_NS] = 0
+        bindings[index, Binding.LATCHED] = 1
+        bindings[index, Binding.WAS_TRUE] = 0
+        bindings[index, Binding.TRUE_NS] = 0
         return State.ON
-    bindings[table, index, Binding.WAS_TRUE] = 0
+    bindings[index, Binding.WAS_TRUE] = 0
     if start == 0.0 or not settings[Setting.HOLDS]:
-        bindings[table, index, Binding.TRUE_NS] = 0
+        bindings[index, Binding.TRUE_NS] = 0
     return State.OFF if start == 0.0 else State.UNKNOWN
-
-
-@inner
-def _pair_rows(index: int, first: int, stop: int) -> tuple[int, int]:
-    """Return the rows of the index-th ordered pair of rows `first` to `stop`."""
-    one, other = index // (stop - first - 1), index % (stop - first - 1)
-    return first + one, first + other + (1 if other >= one else 0)
-
-
-@inner
-def _take_place(memory: NDArray[np.int64], free: NDArray[np.int64], moments: NDArray[np.int64]) -> int:
-    """Return an empty row of `moments` and `amounts`."""
-    if memory[Memory.N_FREE] > 0:
-        memory[Memory.N_FREE] -= 1
-        place = free[memory[Memory.N_FREE]]
-    else:
-        place = memory[Memory.N_PLACES]
-        memory[Memory.N_PLACES] += 1
-    for column in range(moments.shape[1]):
-        moments[place, column] = 0
-    return int(place)
-
-
-@inner
-def _give_back(memory: NDArray[np.int64], free: NDArray[np.int64], place: int) -> None:
-    free[memory[Memory.N_FREE]] = place
-    memory[Memory.N_FREE] += 1
-
-
-@inner
-def _carry_over(
-    bindings: NDArray[np.int64],
-    memory: NDArray[np.int64],
-    free: NDArray[np.int64],
-    moments: NDArray[np.int64],
-    old: int,
-    n_old: int,
-    at: int,
-    index: int,
-    first_id: int,
-    second_id: int,
-) -> int:
-    """Copy the binding of two tracks from the old table, or start it, and return how far the old table is used up."""
-    while at < n_old and (
-        bindings[old, at, Binding.FIRST_ID] < first_id
-        or (bindings[old, at, Binding.FIRST_ID] == first_id and bindings[old, at, Binding.SECOND_ID] < second_id)
-    ):
-        _give_back(memory, free, bindings[old, at, Binding.PLACE])
-        at += 1
-    is_known = (
-        at < n_old
-        and bindings[old, at, Binding.FIRST_ID] == first_id
-        and bindings[old, at, Binding.SECOND_ID] == second_id
-    )
-    for column in range(bindings.shape[2]):
-        bindings[1 - old, index, column] = bindings[old, at, column] if is_known else 0
-    bindings[1 - old, index, Binding.FIRST_ID] = first_id
-    bindings[1 - old, index, Binding.SECOND_ID] = second_id
-    if not is_known:
-        bindings[1 - old, index, Binding.PLACE] = _take_place(memory, free, moments)
-    return at + 1 if is_known else at
 
 
 @inner
@@ -238,13 +113,11 @@ def _may_rise(memory: NDArray[np.int64], settings: NDArray[np.int64], now_ns: in
 
 
 @inner
-def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings: int) -> int:
+def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64]) -> int:
     """Remember the frame and return the rule's edge."""
     was_on, is_on = memory[Memory.IS_ON] == 1, state == State.ON
     memory[Memory.IS_ON] = is_on
     memory[Memory.LAST_FRAME_NS] = now_ns
-    memory[Memory.N_BINDINGS] = n_bindings
-    memory[Memory.ACTIVE_TABLE] = 1 - memory[Memory.ACTIVE_TABLE]
     if is_on and not was_on:
         memory[Memory.HAS_RISEN] = 1
         memory[Memory.LAST_RISING_NS] = now_ns
@@ -254,23 +127,130 @@ def _close_frame(state: int, now_ns: int, memory: NDArray[np.int64], n_bindings:
 
 @inner
 def _report(
-    rows: NDArray[np.int64],
-    track_ids: NDArray[np.int32],
-    numbers: NDArray[np.float64],
+    frames: Frames,
     frame: int,
+    items: Items,
+    item: int,
+    numbers: NDArray[np.int32],
+    registers: NDArray[np.float64],
     outcomes: NDArray[np.int32],
     values: NDArray[np.float64],
 ) -> None:
-    """Write a binding's animals and numbers as those that decided the frame."""
-    for role in range(rows.shape[0]):
-        outcomes[frame, Outcome.TRACK_IDS + role] = track_ids[rows[role]] if rows[role] >= 0 else 0
+    """Write the animals and the numbers of an item as those that decided a frame."""
+    for role in range(items.rows.shape[0]):
+        row = items.rows[role, item]
+        outcomes[frame, Outcome.TRACK_IDS + role] = frames.track_ids[row] if row >= 0 else 0
     for index in range(numbers.shape[0]):
-        values[frame, index] = numbers[index]
+        values[frame, index] = registers[numbers[index], item]
+
+
+@inner
+def _decide(
+    settings: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    bindings: NDArray[np.int64],
+    frames: Frames,
+    frame: int,
+    items: Items,
+    first_item: int,
+    registers: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Advance the bindings of a frame and return the rule's state and the item that decided, -1 where there is none."""
+    now_ns, column = frames.timestamps_ns[frame], settings[Setting.COLUMN]
+    may_rise, elapsed_ns = _may_rise(memory, settings, now_ns), now_ns - memory[Memory.LAST_FRAME_NS]
+    state: int = State.OFF if bindings.shape[0] else State.UNKNOWN
+    deciding, most = -1, -1
+    for index in range(bindings.shape[0]):
+        item = first_item + index
+        was_latched = bindings[index, Binding.LATCHED] == 1
+        when = registers[settings[Setting.WHEN], item] if items.sure[item] else math.nan
+        until = 1.0 - when
+        if items.sure[item] and settings[Setting.UNTIL] >= 0:
+            until = registers[settings[Setting.UNTIL], item]
+        found = _step(bindings, index, when, until, settings, may_rise, elapsed_ns)
+        if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
+            state = found
+        telling = 3 if found == State.ON else 2 if was_latched else 1 if found == State.UNKNOWN else 0
+        if settings[Setting.ANY_PAIR] and (
+            settings[Setting.ONLY_FIRST] == bindings[index, Binding.FIRST_ID]
+            and settings[Setting.ONLY_SECOND] == bindings[index, Binding.SECOND_ID]
+        ):
+            telling = 4
+        if column >= 0 and settings[Setting.ANY_PAIR] and index + 1 < frames.states.shape[2]:
+            frames.states[frame, column, index + 1] = found
+        if telling > most:
+            deciding, most = item, telling
+    if column >= 0:
+        frames.states[frame, column, 0] = state
+    return state, deciding
+
+
+@inner
+def _stop_of_block(frames: Frames, first: int, any_pair: bool, most: int) -> int:
+    """Return the frame before which to stop, so that all from `first` on have the same bindings, `most` at most."""
+    stop = first + 1
+    n_tracks = frames.offsets[first + 1] - frames.offsets[first]
+    while stop < frames.timestamps_ns.shape[0] and stop - first < most:
+        if any_pair:
+            if frames.offsets[stop + 1] - frames.offsets[stop] != n_tracks:
+                break
+            n_same = 0
+            while n_same < n_tracks and (
+                frames.track_ids[frames.offsets[first] + n_same] == frames.track_ids[frames.offsets[stop] + n_same]
+            ):
+                n_same += 1
+            if n_same < n_tracks:
+                break
+        stop += 1
+    return stop
+
+
+@inner
+def _evaluate_blocks(
+    code: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    numbers: NDArray[np.int32],
+    roles: NDArray[np.int32],
+    settings: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    bindings: NDArray[np.int64],
+    slots: Slots,
+    free: NDArray[np.int64],
+    frames: Frames,
+    items: Items,
+    registers: NDArray[np.float64],
+    outcomes: NDArray[np.int32],
+    values: NDArray[np.float64],
+) -> None:
+    """Evaluate all frames, those with the same bindings together: bind, calculate, decide."""
+    any_pair, n_frames, capacity = settings[Setting.ANY_PAIR] == 1, frames.timestamps_ns.shape[0], items.frames.shape[0]
+    least = constants[settings[Setting.IDENTITY]] if settings[Setting.IDENTITY] >= 0 else math.nan
+    first_frame = 0
+    while first_frame < n_frames:
+        first, stop = frames.offsets[first_frame], frames.offsets[first_frame + 1]
+        n_bindings = (stop - first) * (stop - first - 1) if any_pair else 1
+        stop_frame = _stop_of_block(frames, first_frame, any_pair, capacity // max(n_bindings, 1))
+        bind_tracks(bindings, memory, free, slots.moments, frames.track_ids[first:stop], n_bindings, any_pair)
+        bound = bindings[memory[Memory.ACTIVE_TABLE], :n_bindings]
+        n_items = bind_items(roles, bound, any_pair, least, frames, first_frame, stop_frame, items)
+        calculate(code, constants, frames, items, n_items, slots, registers)
+        for frame in range(first_frame, stop_frame):
+            first_item = (frame - first_frame) * n_bindings
+            state, item = _decide(settings, memory, bound, frames, frame, items, first_item, registers)
+            if item < 0:
+                item = 0
+                bind_fixed_roles(roles, frames, frame, item, items.rows)
+                registers[:, item] = math.nan
+            _report(frames, frame, items, item, numbers, registers, outcomes, values)
+            outcomes[frame, Outcome.STATE] = state
+            outcomes[frame, Outcome.EDGE] = _close_frame(state, frames.timestamps_ns[frame], memory)
+        first_frame = stop_frame
 
 
 def evaluate_frames(
     code: NDArray[np.int32],
     constants: NDArray[np.float64],
+    numbers: NDArray[np.int32],
     states: NDArray[np.int8],
     roles: NDArray[np.int32],
     settings: NDArray[np.int64],
@@ -295,15 +275,16 @@ def evaluate_frames(
     """Evaluate a rule over frames in order.
 
     Args:
-        code: `(n_rows, 4)`, see `calculation.Op`: leaves `when` on the stack, and `until` above it if there is one.
+        code: `(n_rows, 9)`, see `calculation.Column`.
         constants: `(n_constants,)` numbers of the expressions.
+        numbers: `(n_comparisons,)`, the registers that hold the numbers compared.
         states: `(n_frames, n_columns, 1 + n_pairs)`, what rules that others name said of a frame, see `State`; then of
             its ordered pairs of tracks. A rule reads those evaluated before it, and writes its own column.
-        roles: `(n_roles, 2)`, see `Role`.
+        roles: `(n_roles, 2)`, see `bindings.Role`.
         settings: See `Setting`.
-        memory: See `Memory`; all zero before the first frame; changed in place.
-        bindings: `(2, capacity, 6)`, see `Binding`; the last frame's and this frame's by turns; changed in place. The
-            capacity is that of the largest frame: 1, or with "any pair" n (n - 1) for n tracks.
+        memory: See `bindings.Memory`; all zero before the first frame; changed in place.
+        bindings: `(2, capacity, 6)`, see `bindings.Binding`; the last frame's and this frame's by turns; changed in
+            place. The capacity is that of the largest frame: 1, or with "any pair" n (n - 1) for n tracks.
         moments: `(2 * capacity, width)`, see `windows`; a row for each binding of this and the last frame; changed in
             place.
         amounts: `(2 * capacity, width)`, the same.
@@ -321,75 +302,43 @@ def evaluate_frames(
         outcomes: `(n_frames, 2 + n_roles)`, written, see `Outcome`.
         values: `(n_frames, n_comparisons)`, written: the numbers compared, NaN where unknown.
     """
-    stack = np.empty(2 * code.shape[0])  # a row of code pushes two numbers at most
-    numbers = np.empty(values.shape[1])
-    rows = np.empty(roles.shape[0], np.int64)
-    has_until, any_pair = settings[Setting.HAS_UNTIL] == 1, settings[Setting.ANY_PAIR] == 1
-    required, column = settings[Setting.IDENTITY], settings[Setting.COLUMN]
-    for frame in range(timestamps_ns.shape[0]):
-        first, stop, now_ns = offsets[frame], offsets[frame + 1], timestamps_ns[frame]
-        old, n_old, at = memory[Memory.ACTIVE_TABLE], memory[Memory.N_BINDINGS], 0
-        n_bindings = (stop - first) * (stop - first - 1) if any_pair else 1
-        may_rise = _may_rise(memory, settings, now_ns)
-        elapsed_ns = now_ns - memory[Memory.LAST_FRAME_NS]
-        state: int = State.OFF if n_bindings else State.UNKNOWN
-        most = -1
-        _bind_fixed_roles(roles, track_ids, class_ids, first, stop, rows)
-        numbers[:] = math.nan
-        _report(rows, track_ids, numbers, frame, outcomes, values)
-        for index in range(n_bindings):
-            first_id, second_id = 0, 0
-            if any_pair:
-                rows[0], rows[1] = _pair_rows(index, first, stop)
-                first_id, second_id = track_ids[rows[0]], track_ids[rows[1]]
-            at = _carry_over(bindings, memory, free, moments, old, n_old, at, index, first_id, second_id)
-            was_latched = bindings[1 - old, index, Binding.LATCHED] == 1
-            place = bindings[1 - old, index, Binding.PLACE]
-            is_sure = required < 0 or _identities_are_sure(rows, constants[required], identity_confidence, suspect_ids)
-            calculate(
-                code,
-                constants,
-                states,
-                frame,
-                rows,
-                first,
-                stop,
-                now_ns,
-                is_sure,
-                place,
-                moments,
-                amounts,
-                track_ids,
-                xy,
-                predicted_xy,
-                node_scores,
-                identity_confidence,
-                suspect_ids,
-                corrected_ids,
-                stack,
-                numbers,
-            )
-            when = stack[0] if is_sure else math.nan
-            until = 1.0 - when
-            if is_sure and has_until:
-                until = stack[1]
-            found = _step(bindings, 1 - old, index, when, until, settings, may_rise, elapsed_ns)
-            if found == State.ON or (found == State.UNKNOWN and state == State.OFF):
-                state = found
-            telling = 3 if found == State.ON else 2 if was_latched else 1 if found == State.UNKNOWN else 0
-            if any_pair and settings[Setting.ONLY_FIRST] == first_id and settings[Setting.ONLY_SECOND] == second_id:
-                telling = 4
-            if column >= 0 and any_pair and index + 1 < states.shape[2]:
-                states[frame, column, index + 1] = found
-            if telling > most:
-                most = telling
-                _report(rows, track_ids, numbers, frame, outcomes, values)
-        for ended in range(at, n_old):
-            _give_back(memory, free, bindings[old, ended, Binding.PLACE])
-        outcomes[frame, Outcome.STATE] = state
-        if column >= 0:
-            states[frame, column, 0] = state
-        outcomes[frame, Outcome.EDGE] = _close_frame(state, now_ns, memory, n_bindings)
+    frames = Frames(
+        offsets,
+        timestamps_ns,
+        track_ids,
+        xy,
+        predicted_xy,
+        node_scores,
+        identity_confidence,
+        class_ids,
+        suspect_ids,
+        corrected_ids,
+        states,
+    )
+    capacity = min(max(BLOCK, bindings.shape[1]), timestamps_ns.shape[0] * bindings.shape[1])
+    items = Items(
+        np.empty((roles.shape[0], capacity), np.int64),
+        np.empty(capacity, np.int64),
+        np.empty(capacity, np.int64),
+        np.empty(capacity, np.bool_),
+    )
+    registers = np.empty((settings[Setting.N_REGISTERS], capacity))
+    _evaluate_blocks(
+        code,
+        constants,
+        numbers,
+        roles,
+        settings,
+        memory,
+        bindings,
+        Slots(moments, amounts),
+        free,
+        frames,
+        items,
+        registers,
+        outcomes,
+        values,
+    )
 
 
 def _array(dtype: numba.types.Type, ndim: int, *, readonly: bool = True) -> numba.types.Array:
@@ -405,7 +354,7 @@ def machine_code() -> Callable[..., None]:
     """
     i32, i64, f32, f64 = numba.int32, numba.int64, numba.float32, numba.float64
     states = _array(numba.int8, 3, readonly=False)
-    program = (_array(i32, 2), _array(f64, 1), states, _array(i32, 2), _array(i64, 1))
+    program = (_array(i32, 2), _array(f64, 1), _array(i32, 1), states, _array(i32, 2), _array(i64, 1))
     memory = (
         _array(i64, 1, readonly=False),
         _array(i64, 3, readonly=False),
@@ -417,4 +366,4 @@ def machine_code() -> Callable[..., None]:
     tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
     results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
-    return compiled(evaluate_frames, signature, allocates=True)
+    return compiled(evaluate_frames, signature, allocates=True, lets_others_run=True)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.decision import Decision, Edge, State
+from realtime.rules.bindings import Binding, Memory
 from realtime.rules.compiled import Comparison, Program
-from realtime.rules.kernel import Binding, Memory, Outcome, Setting, machine_code
+from realtime.rules.kernel import Outcome, Setting, machine_code
 from realtime.rules.recording import DecisionTable, TrackTable
 from realtime.tracks import Tracks
 
@@ -98,7 +99,8 @@ class Rule:
         self._units = tuple(comparison.unit for comparison in program.comparisons)
         settings = program.settings.copy()
         settings[Setting.COLUMN] = column
-        self._code, self._program = (program.code, program.constants), (program.bindings, settings)
+        self._code = (program.code, program.constants, program.numbers)
+        self._program = (program.bindings, settings)
         self._states = States() if states is None else states
         self._frame: tuple[int, int] | None = None  # the last one that was evaluated
         self._predicts = program.predicts

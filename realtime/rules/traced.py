@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from realtime.rules.calculation import Op
 from realtime.rules.compiled import Comparison, Condition, Emitter, Program, checked_conditions, emit_program
 from realtime.rules.errors import Span
 from realtime.rules.functions import Result
@@ -91,11 +90,12 @@ def compile_traced(name: str, spec: RuleSpec, context: RuleContext) -> TracedRul
 
 
 class _TracingEmitter(Emitter):
-    """Records every value. It does not know yet how many comparisons come, so `_with_columns` says where."""
+    """Remembers where the value of every part is."""
 
     def __init__(self, context: RuleContext, spec: RuleSpec) -> None:
         super().__init__(context, spec)
         self.traces: list[Comparison] = []
+        self.registers: list[int] = []
         self.spans: list[Span] = []
 
     def truth(self, node: Node, condition: Condition) -> None:
@@ -108,17 +108,15 @@ class _TracingEmitter(Emitter):
         self._trace(node, condition, base_unit if scale == 1.0 else self.unit)
 
     def _trace(self, node: Node, condition: Condition, unit: str) -> None:
-        self.code.append((Op.RECORD, -1 - len(self.traces), 0, 0))
+        self.registers.append(self.results[-1])
         text = condition.source.text[node.span.start : node.span.stop]
         self.traces.append(Comparison(condition.key, text, unit))
         self.spans.append(node.span)
 
 
 def _with_columns(program: Program, emitter: _TracingEmitter) -> Program:
-    code = program.code.copy()
-    is_trace = (code[:, 0] == Op.RECORD) & (code[:, 1] < 0)
-    code[is_trace, 1] = len(emitter.comparisons) - 1 - code[is_trace, 1]
-    return replace(program, code=np.ascontiguousarray(code), comparisons=(*program.comparisons, *emitter.traces))
+    numbers = np.array([*emitter.numbers, *emitter.registers], np.int32)
+    return replace(program, numbers=numbers, comparisons=(*program.comparisons, *emitter.traces))
 
 
 def _with_depths(node: Node, depth: int) -> Iterator[tuple[Node, int]]:

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from realtime.decision import Decision, Edge, State
-from realtime.rules import DecisionTable, RuleContext, RuleSpec, TrackTable, compile_rule
+from realtime.rules import (
+    DecisionTable,
+    RuleContext,
+    RuleSpec,
+    TrackTable,
+    compile_rule,
+    compile_rules,
+    evaluate_recording,
+)
+from realtime.rules.kernel import BLOCK
 from realtime.tracks import ARRAYS, Prediction, Tracks
 
 NEAR = "distance(a.head, b.thorax) < 3 mm and facing(a, b) < 90 deg"
@@ -65,15 +74,15 @@ SPECS = {
 }
 
 
-def random_frames(seed: int, n_frames: int) -> list[Tracks]:
-    """Up to five tracks that come, go, lose nodes, stand on one another and change identity."""
+def random_frames(seed: int, n_frames: int, n_most: int = 5, leave: float = 0.05) -> list[Tracks]:
+    """Up to so many tracks that come, go, lose nodes, stand on one another and change identity."""
     rng = np.random.default_rng(seed)
     living: list[int] = []
     newest = 0
     frames = []
     for _ in range(n_frames):
-        living = [track_id for track_id in living if rng.random() > 0.05]
-        while len(living) < 5 and rng.random() < 0.3:
+        living = [track_id for track_id in living if rng.random() > leave]
+        while len(living) < n_most and rng.random() < 0.3:
             newest += 1
             living.append(newest)
         n_tracks = len(living)
@@ -118,14 +127,22 @@ def same(one: Decision, other: Decision) -> bool:
     policy=st.sampled_from(["hold", "release"]),
     for_s=st.sampled_from([0.0, 0.015, 0.04]),
     refractory_s=st.sampled_from([0.0, 0.05]),
+    # From a new set of animals in nearly every frame to the same two in many blocks of frames.
+    living=st.sampled_from([(5, 0.05), (5, 0.0), (3, 0.01), (2, 0.0), (2, 0.005)]),
 )
 def test_live_and_recording_agree(
-    name: str, seed: int, policy: str, for_s: float, refractory_s: float, context: RuleContext
+    name: str,
+    seed: int,
+    policy: str,
+    for_s: float,
+    refractory_s: float,
+    living: tuple[int, float],
+    context: RuleContext,
 ) -> None:
     spec = RuleSpec.model_validate(SPECS[name] | {"when_unknown": policy, "for_s": for_s, "refractory_s": refractory_s})
     rng = np.random.default_rng(seed)
-    n_frames = 150
-    frames = random_frames(seed, n_frames)
+    n_frames = 2 * BLOCK + 44
+    frames = random_frames(seed, n_frames, *living)
     frame_ids = np.cumsum(rng.integers(1, 4, n_frames)).tolist()  # gaps: dropped frames
     timestamps_ns = np.cumsum(rng.integers(0, 20_000_000, n_frames)).tolist()
     rule = compile_rule("r", spec, context)
@@ -138,6 +155,17 @@ def test_live_and_recording_agree(
     assert table is not None
     assert len(table) == n_frames
     assert all(same(decision, table.decision(index)) for index, decision in enumerate(live))
+
+
+def test_rules_side_by_side_say_what_each_says_alone(context: RuleContext) -> None:
+    specs = {name: RuleSpec.model_validate(spec | {"when_unknown": "hold"}) for name, spec in SPECS.items()}
+    specs["asks"] = RuleSpec(when="state(pair, a, b)", any_pair=("a", "b"), when_unknown="hold")
+    rules = compile_rules(specs, context)
+    recording = TrackTable.stack(range(400), [index * 10_000_000 for index in range(400)], random_frames(7, 400))
+    for rule, table in zip(rules, evaluate_recording(rules, recording, n_threads=3), strict=True):
+        alone = rule.evaluate_recording(recording)
+        assert table.rule == rule.name
+        assert all(same(table.decision(index), alone.decision(index)) for index in range(400))
 
 
 @pytest.mark.parametrize("name", SPECS)

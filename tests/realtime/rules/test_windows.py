@@ -310,6 +310,33 @@ def test_each_pair_remembers_for_itself(context: RuleContext, make_tracks: MakeT
     assert decide(380, {1: 100, 3: 105}) == (ON, (1, 3))
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "mean(distance(a, b), 0.1 s) < 0 px",
+        "fraction(distance(a, b) > 5 px, 0.1 s) > 2",
+        "speed(a, 20 ms) + speed(b, 20 ms) < 0 px/s",
+        "held(distance(a, b) > 5 px, 50 ms)",
+    ],
+)
+def test_a_place_that_is_used_again_remembers_nothing(
+    expression: str, context: RuleContext, make_tracks: MakeTracks
+) -> None:
+    spec = RuleSpec(when=expression, any_pair=("a", "b"), when_unknown="hold")
+    others_before, others_after, alone = (compile_rule("r", spec, context) for _ in range(3))
+
+    def pair(first: int, index: int) -> Tracks:
+        return make_tracks({first: {"thorax": (0.0, 0.0)}, first + 1: {"thorax": (3.0 * (index % 7), 0.0)}})
+
+    for index in range(80):
+        others_before.evaluate(pair(1, index), index, index * 7 * MS)
+        others_after.evaluate(pair(1, index), index, index * 3 * MS)  # several frames a segment
+    for index in range(80, 160):
+        decision = alone.evaluate(pair(3, index), index, index * 7 * MS)
+        assert repr(others_before.evaluate(pair(3, index), index, index * 7 * MS)) == repr(decision)
+        assert repr(others_after.evaluate(pair(3, index), index, index * 7 * MS)) == repr(decision)
+
+
 def test_places_are_used_again(context: RuleContext, make_tracks: MakeTracks) -> None:
     spec = RuleSpec(when="speed(a.head) > speed(b.head)", any_pair=("a", "b"), when_unknown="release")
     rule = compile_rule("r", spec, context)
