@@ -27,8 +27,9 @@ class GuidedOptions(ExportedOptions):
     Attributes:
         detect_every: The detector runs at least once in so many frames of the camera, dropped ones counted: the longest
             time that a new animal can go unseen. 1 = in every frame.
-        max_shift: How far from where it was expected an animal's anchor may be found without asking the detector, as
-            a share of the crop's side: about as far as the crops were shifted in training.
+        max_shift: How far from the middle of its crop an animal's anchor may be found, as a share of the crop's side:
+            about as far as the crops were shifted in training. What is farther gets a second crop around where it was
+            found, and what is still so far there is for the detector.
         min_seen: Share of the nodes that must be seen in a crop without asking the detector.
     """
 
@@ -158,22 +159,37 @@ class GuidedModel(FolderModel):
         return is_recent and 0 < n == self._n_last <= self.spec.max_instances
 
     def _follow(self, image: NDArray[np.uint8], expected_xy: NDArray[np.float32]) -> bool:
-        """Look where the animals are expected; False, with nothing of use in the outputs, where there is any doubt."""
-        anchors = self._anchors(expected_xy)
+        """Look where the animals are expected; False, with nothing of use in the outputs, where there is any doubt.
+
+        An animal that is elsewhere in its crop gets a second look, in a crop around where it was found.
+        """
+        anchors = self._anchors(expected_xy).copy()
         if not np.isfinite(anchors).all():
             return False
         n = len(anchors)
-        self._look(image, anchors)
-        found = self._outputs
-        xy, scores = found["xy"][0, :n], found["node_scores"][0, :n]
-        seen = scores >= self.spec.peak_threshold
-        at = self._anchors(np.where(seen[..., np.newaxis], xy, np.float32(np.nan)))
-        if not (seen.mean(axis=1) >= self._options.min_seen).all() or self._is_astray(at, anchors):
+        self._clear(n)
+        self._look(image, anchors, np.arange(n))
+        found = self._seen_anchors(n)
+        moved = np.abs(found - anchors).max(axis=1) > self._max_shift_px
+        if moved.any() and np.isfinite(found).all():
+            anchors[moved] = found[moved]
+            self._look(image, found[moved], np.flatnonzero(moved))
+            found = self._seen_anchors(n)
+        outputs = self._outputs
+        scores = outputs["node_scores"][0, :n]
+        is_seen = (scores >= self.spec.peak_threshold).mean(axis=1) >= self._options.min_seen
+        if not is_seen.all() or self._is_astray(found, anchors):
             return False
-        found["instance_scores"][0, :n] = scores.mean(axis=1) if self._anchor is None else scores[:, self._anchor]
-        found["valid"][0] = np.arange(self.spec.max_instances) < n
-        found["overflow"][0] = False
+        outputs["instance_scores"][0, :n] = scores.mean(axis=1) if self._anchor is None else scores[:, self._anchor]
+        outputs["valid"][0] = np.arange(self.spec.max_instances) < n
+        outputs["overflow"][0] = False
         return True
+
+    def _seen_anchors(self, n: int) -> NDArray[np.float32]:
+        """Return the anchors of the first `n` animals in the outputs, `(n, 2)`, NaN where not seen."""
+        xy, scores = self._outputs["xy"][0, :n], self._outputs["node_scores"][0, :n]
+        seen = scores >= self.spec.peak_threshold
+        return self._anchors(np.where(seen[..., np.newaxis], xy, np.float32(np.nan)))
 
     def _is_astray(self, found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
         """Return whether an animal is not where it was expected, or two may be one; NaN counts as that."""
@@ -206,18 +222,17 @@ class GuidedModel(FolderModel):
         anchors = found["xy"][0, :n, 0]
         # What no healthy detector gives has no place to crop at; the reader counts it by its score of NaN.
         impossible = [k for k in range(n) if not self._inside_image(anchors[k])]
-        self._look(image, np.where(np.isin(np.arange(n), impossible)[:, np.newaxis], np.float32(0), anchors))
+        at = np.where(np.isin(np.arange(n), impossible)[:, np.newaxis], np.float32(0), anchors)
+        self._clear(n)
+        self._look(image, at, np.arange(n))
         for k in impossible:
             outputs["xy"][0, k] = np.nan
             outputs["node_scores"][0, k] = 0.0
             outputs["instance_scores"][0, k] = np.nan
 
-    def _look(self, image: NDArray[np.uint8], anchors: NDArray[np.float32]) -> None:
-        """Find the nodes in the crops around `(n, 2)` points and write them into the outputs."""
+    def _look(self, image: NDArray[np.uint8], anchors: NDArray[np.float32], slots: NDArray[np.intp]) -> None:
+        """Find the nodes in the crops around `(n, 2)` points and write them into `n` slots of the outputs."""
         n = len(anchors)
-        outputs = self._outputs
-        outputs["xy"][0, n:] = np.nan
-        outputs["node_scores"][0, n:] = 0.0
         if n == 0:
             return
         corners = np.rint(anchors - np.float32((self._side - 1) / 2))
@@ -225,10 +240,16 @@ class GuidedModel(FolderModel):
             _cut(image, x, y, self._crop_images[k])
         batch = next(size for size in self._crop_graphs if size >= n)
         self._crop_graphs[batch].run(self._crop_images[:batch])
-        np.add(self._nodes["xy"][:n], corners[:, np.newaxis], out=outputs["xy"][0, :n])
-        outputs["node_scores"][0, :n] = self._nodes["node_scores"][:n]
+        outputs, nodes = self._outputs, self._nodes
+        outputs["xy"][0, slots] = nodes["xy"][:n] + corners[:, np.newaxis]
+        outputs["node_scores"][0, slots] = nodes["node_scores"][:n]
         if "class_probs" in outputs:
-            outputs["class_probs"][0, :n] = self._nodes["class_probs"][:n]
+            outputs["class_probs"][0, slots] = nodes["class_probs"][:n]
+
+    def _clear(self, n: int) -> None:
+        """Make the slots behind the first `n` empty."""
+        self._outputs["xy"][0, n:] = np.nan
+        self._outputs["node_scores"][0, n:] = 0.0
 
 
 def _room(outputs: Mapping[str, Output], batch: int) -> dict[str, NDArray[Any]]:

@@ -105,7 +105,10 @@ DOUBTS = {
     "one more is expected than was seen": (HERE, [*HERE, (20.0, 70.0)]),
     "one less is expected than was seen": (HERE, HERE[:1]),
     "one is gone": (HERE[:1], HERE),
-    "one is somewhere else in its crop": (HERE + np.float32([(0, 0), (6, 0)]), HERE),
+    "one is at the edge of its crop, and far from the middle of the second one": (
+        HERE + np.float32([(0, 0), (15, 0)]),
+        HERE,
+    ),
     "one left its crop": (HERE + np.float32([(0, 0), (-30, 0)]), HERE),
     "both crops show the same": (HERE[:1], [HERE[0], HERE[0] + 1]),
     "an expected place is not known": (HERE, [HERE[0], (np.nan, np.nan)]),
@@ -125,6 +128,32 @@ def test_in_doubt_the_detector_is_asked(model, spots, name):
     # Nothing of the doubt is left.
     guided.predict(image, 2, expected(now))
     assert guided.n_detected == 2
+
+
+@pytest.mark.parametrize("moved", [(6, 0), (0, -8), (-7, 9)], ids=str)
+@pytest.mark.parametrize("slot", [0, 1])
+def test_what_is_elsewhere_in_its_crop_gets_a_second_look(model, spots, moved, slot):
+    _, guided = model(max_instances=3, detect_every=100)
+    guided.predict(spots(SHAPE, HERE, 3), 0)
+    now = HERE.copy()
+    now[slot] += moved
+    where = expected(HERE.copy())
+    poses = guided.predict(spots(SHAPE, now, 3), 1, where)
+    np.testing.assert_array_equal(where, expected(HERE))
+    np.testing.assert_allclose(poses.xy[:, 0], now, atol=0.05)
+    assert (poses.node_scores > 0.9).all()
+    assert guided.n_detected == 1
+
+
+def test_a_second_look_at_another_animal_is_a_doubt(model, spots):
+    """The first animal is gone, and its crop shows the second one, which has a crop of its own."""
+    now = np.array([(30.0, 20.0), (39.0, 20.0)], np.float32)
+    whole, guided = model(max_instances=3, detect_every=100)
+    guided.predict(spots(SHAPE, now, 3), 0)
+    image = spots(SHAPE, now[1:], 3)
+    found = guided.predict(image, 1, expected(now))
+    assert guided.n_detected == 2
+    np.testing.assert_array_equal(found.xy, whole.predict(image, 1).xy)
 
 
 def test_few_nodes_seen_are_a_doubt(tmp_path, copy_network, spots):
