@@ -43,6 +43,12 @@ def test_the_top_level_is_what_it_is():
     }
 
 
+def test_an_install_without_a_checkout_has_the_rigs():
+    setuptools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "rigs" in setuptools["packages"]["find"]["include"]
+    assert setuptools["package-data"]["rigs"] == ["*.toml"]
+
+
 def test_the_base_install_has_no_tensorflow_and_starts_without_it():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert not [name for name in project["dependencies"] if name.startswith(("tensorflow", "keras", "onnx>", "h5py"))]
