@@ -33,12 +33,13 @@ class ExportedOptions(EngineOptions):
     Attributes:
         path: The model's folder, or `zoo:NAME` for one that comes with the program.
         tolerance_px: A session does not start if, at the model's stored reference images, this engine finds a point
-            farther than this from where it should be. In `bf16` and `int8` a tenth of the points may lie farther (of
-            two peaks that are almost the same rounding may choose the other), and the rest takes about 1 px.
+            farther than this from where it should be; None = what the precision needs, 0.1 px or, in `bf16` and
+            `int8`, 1 px (see `models.parity.ROUNDING`). In those two a tenth of the points may lie farther: of two
+            peaks that are almost the same, rounding may choose the other.
     """
 
     path: Annotated[Path, Field(strict=False)]
-    tolerance_px: float = Field(default=0.1, gt=0)
+    tolerance_px: float | None = Field(default=None, gt=0)
 
 
 class FolderModel(PoseModel):

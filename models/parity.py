@@ -21,7 +21,7 @@ class Rounding:
 
     Attributes:
         percent: So many of a hundred points must lie within the tolerance.
-        tolerance_px: The tolerance that a rig should have, px.
+        tolerance_px: Where nobody says another one, px.
         score: No score may differ by more.
         borderline: A point whose score lies closer to the threshold may be seen by one engine and not by another.
         other_points: Share of the points beyond these that may be missing or extra.
@@ -100,11 +100,15 @@ class Parity:
         numbers |= {"offset_x_px": offset[0], "offset_y_px": offset[1]}
         return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
 
-    def within(self, tolerance_px: float) -> bool:
+    def tolerance_px(self, asked_px: float | None) -> float:
+        """Return the tolerance that was asked for, or what the precision needs if none was, px."""
+        return self.rounding.tolerance_px if asked_px is None else asked_px
+
+    def within(self, tolerance_px: float | None = None) -> bool:
         """Return whether the engine may be trusted: whether `deviation` has nothing to say."""
         return not self.deviation(tolerance_px)
 
-    def deviation(self, tolerance_px: float) -> str:
+    def deviation(self, tolerance_px: float | None = None) -> str:
         """Say in one sentence what is wrong and what to look at; the empty string if nothing is.
 
         Nothing is wrong if there were points to compare, no animal or point is missing or extra, 99 % of the points
@@ -112,13 +116,14 @@ class Parity:
         rounds more, as `ROUNDING` says.
 
         Args:
-            tolerance_px: How far a point may lie from the reference, px.
+            tolerance_px: How far a point may lie from the reference, px; None = what the precision needs.
         """
+        limit_px = self.tolerance_px(tolerance_px)
         faults = (
             self._nothing_compared,
             self._other_animals,
-            self._shift(tolerance_px),
-            self._scatter(tolerance_px),
+            self._shift(limit_px),
+            self._scatter(limit_px),
             self._other_points,
             self._other_scores,
         )

@@ -17,7 +17,6 @@ from models.errors import ModelError, ModelNotOpenError
 from models.export.reference import stored_reference
 from models.exported import ExportedModel, ExportedOptions, FolderModel, model_folder
 from models.guided import GuidedModel, GuidedOptions
-from models.parity import ROUNDING
 from models.spec import ModelSpec
 from models.verification import quick_parity
 
@@ -133,8 +132,6 @@ def best(tuned: Sequence[Tuned]) -> Tuned | None:
 def _settings(options: EngineOptions, threads: int | None) -> dict[str, Any]:
     plain = EngineOptions()
     found = {name: value for name, value in options.model_dump().items() if value != getattr(plain, name)}
-    if options.precision in ("bf16", "int8"):
-        found["tolerance_px"] = ROUNDING[options.precision].tolerance_px
     return found if threads is None else found | {"threads": threads}
 
 
@@ -153,7 +150,7 @@ def _try(path: Path, way: Candidate, images: NDArray[np.uint8], n_frames: int, c
             model.warm_up(height, width, 3 if images.ndim == 4 else 1)
             parity = quick_parity(model)
             assert parity is not None  # noqa: S101  # `tune` has found a reference
-            deviation = parity.deviation(way.settings.get("tolerance_px", 0.1))
+            deviation = parity.deviation()
             times_ns = _times_ns(model, images, n_frames, clock_ns)
     except ModelError as error:
         return Tuned(way, np.nan, np.nan, str(error))

@@ -67,11 +67,12 @@ def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
         )
     if parity is None:
         return {"checked": False, "reason": "the model's folder has no reference"}
-    if deviation := parity.deviation(options.tolerance_px):
+    tolerance_px = parity.tolerance_px(options.tolerance_px)
+    if deviation := parity.deviation(tolerance_px):
         raise ModelDiffersError(
-            f"{folder}: not armed: {deviation} (tolerance {options.tolerance_px:g} px; all numbers: poseloop verify)"
+            f"{folder}: not armed: {deviation} (tolerance {tolerance_px:g} px; all numbers: poseloop verify)"
         )
-    return {"checked": True, "tolerance_px": options.tolerance_px, **parity.as_dict()}
+    return {"checked": True, "tolerance_px": tolerance_px, **parity.as_dict()}
 
 
 def identity_names(rig: Rig, model: PoseModel) -> tuple[str, ...]:

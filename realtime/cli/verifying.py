@@ -23,7 +23,7 @@ from realtime.cli.frames import spread_frames
 if TYPE_CHECKING:
     from models.export.reference import Reference
     from models.exported import ExportedOptions
-    from models.parity import Parity, Rounding
+    from models.parity import Parity
     from models.verification import Verification
 
 REFERENCE_SUFFIX = ".npz"
@@ -85,31 +85,22 @@ class _Compared:
     failure: str = ""
 
     @property
-    def rounding(self) -> "Rounding":
-        from models.parity import ROUNDING  # noqa: PLC0415
-
-        return ROUNDING["fp32"] if self.verification is None else self.verification.parity.rounding
-
-    @property
-    def limit_px(self) -> float:
-        return self.rounding.tolerance_px if self.tolerance_px is None else self.tolerance_px
-
-    @property
     def exit_code(self) -> int:
         if self.verification is None:
             return 3
-        return 0 if self.verification.parity.within(self.limit_px) else 1
+        return 0 if self.verification.parity.within(self.tolerance_px) else 1
 
     @property
     def verdict(self) -> str:
         """What is wrong, or the empty string."""
-        return self.failure if self.verification is None else self.verification.parity.deviation(self.limit_px)
+        return self.failure if self.verification is None else self.verification.parity.deviation(self.tolerance_px)
 
     def as_dict(self) -> dict[str, object]:
         found = self.verification
         numbers = {} if found is None else {"description": found.engine, **found.parity.as_dict()}
+        limit_px = self.tolerance_px if found is None else found.parity.tolerance_px(self.tolerance_px)
         verdict = {"equal": self.exit_code == 0, "deviation": self.verdict or None}
-        return {"engine": self.title, "tolerance_px": self.limit_px, **verdict, **numbers}
+        return {"engine": self.title, "tolerance_px": limit_px, **verdict, **numbers}
 
 
 def _reference(options: "ExportedOptions", against: Path | None, n_frames: int, *, quiet: bool) -> "Reference":
@@ -135,11 +126,7 @@ def _images(video: Path, channels: int, n_frames: int) -> Iterator[NDArray[np.ui
 def _with_engine(options: "ExportedOptions", reference: "Reference") -> _Compared:
     from models.verification import verify as verify_engine  # noqa: PLC0415
 
-    return _Compared(options.title, _asked(options), verify_engine(options, reference))
-
-
-def _asked(options: "ExportedOptions") -> float | None:
-    return options.tolerance_px if "tolerance_px" in options.model_fields_set else None
+    return _Compared(options.title, options.tolerance_px, verify_engine(options, reference))
 
 
 def _with_all_engines(options: "ExportedOptions", reference: "Reference") -> list[_Compared]:
@@ -162,7 +149,7 @@ def _with_all_engines(options: "ExportedOptions", reference: "Reference") -> lis
         try:
             compared.append(_with_engine(options.model_copy(update=given), reference))
         except ModelError as error:
-            compared.append(_Compared(engine.options.title, _asked(options), None, str(error)))
+            compared.append(_Compared(engine.options.title, options.tolerance_px, None, str(error)))
     return compared
 
 
@@ -176,7 +163,10 @@ def _show(compared: list[_Compared], reference: "Reference") -> None:
     for one in compared:
         if one.verdict:
             complain(f"{one.title}: {one.verdict}")
-    for limit_px, rounding in dict.fromkeys((one.limit_px, one.rounding) for one in compared):
+    found = [one.verification.parity for one in compared if one.verification is not None]
+    for limit_px, rounding in dict.fromkeys(
+        (one.tolerance_px(compared[0].tolerance_px), one.rounding) for one in found
+    ):
         console.print(
             f"{len(reference.images)} images; tolerance {limit_px:g} px for the median offset per axis and for "
             f"{rounding.percent} % of the points, {rounding.score:g} for scores",

@@ -148,7 +148,7 @@ def test_what_auto_was_live_is_what_a_replay_takes(tmp_path, monkeypatch):
     folder = shutil.copytree(ZOO / "sim_pair", tmp_path / "sim_pair")
     scene = SimScene(SimOptions(seed=4))
     quantise(folder, np.stack([scene.image(k * 30) for k in range(6)]), {})
-    auto = {"model": folder, "model_more": 'precision = "auto"\ntolerance_px = 1.0'}
+    auto = {"model": folder, "model_more": 'precision = "auto"'}
     session = record(tmp_path, simulated(30), **auto)
     model = json.loads((session / "session.json").read_text())["model"]
     assert (model["precision"], "int8" in model["engine"]) == ("int8", True)
