@@ -41,7 +41,7 @@ from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
-from realtime.rig import Rig, RigError, load_rig
+from realtime.rig import Choice, Rig, RigError, load_rig
 from realtime.scheduling import ask_for_short_slices
 from realtime.sinks import ModelWatch, RecorderSink, StatusSink
 from realtime.stimulus import Stimulator
@@ -50,8 +50,10 @@ from realtime.timing import HostClock
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
 from triggers.lock import DeviceLock, device_of
+from triggers.port_trigger import PortTrigger
 from triggers.recording import RecordingOptions as DryRunOptions
 from triggers.recording import RecordingTrigger
+from triggers.reopening import ReopeningTrigger
 
 PR_SET_PDEATHSIG = 1
 
@@ -212,11 +214,17 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
         device = None if dry_run else device_of(choice.options)
         if device is not None:
             opened.enter_context(DeviceLock(device))
-        driver = RecordingTrigger(DryRunOptions()) if dry_run else triggers.registry.load(choice.name)(choice.options)
-        opened.callback(driver.close)
-        infos[name] = driver.open()
-        outputs[name] = driver
+        trigger = RecordingTrigger(DryRunOptions()) if dry_run else _make_trigger(choice)
+        opened.callback(trigger.close)
+        infos[name] = trigger.open()
+        outputs[name] = trigger
     return outputs, infos
+
+
+def _make_trigger(choice: Choice) -> Trigger:
+    driver = triggers.registry.load(choice.name)
+    trigger = driver(choice.options)
+    return ReopeningTrigger(lambda: driver(choice.options)) if isinstance(trigger, PortTrigger) else trigger
 
 
 def _describe(

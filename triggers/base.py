@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from triggers.pulse import Pulse
 
-EventKind = Literal["ack", "refused", "stopped", "fault"]
+EventKind = Literal["ack", "refused", "stopped", "fault", "reopened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class TriggerEvent:
 
     Attributes:
         kind: `ack` (a command was carried out), `refused` (the device would not), `stopped` (every `stop` of a channel
-            so far was carried out), `fault` (the trigger can no longer be relied on).
+            so far was carried out), `fault` (the trigger can no longer be relied on), `reopened` (after a failure the
+            same device is there again, with everything off).
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.

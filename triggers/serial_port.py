@@ -92,6 +92,15 @@ class SerialPort:
         )
 
 
+def unit_of(path: str) -> str:
+    """Return the USB serial number of the device on a port; the empty string if it has none or is not on USB."""
+    real_path = os.path.realpath(path)
+    for port in list_ports.comports():
+        if os.path.realpath(port.device) == real_path:
+            return str(port.serial_number or "")
+    return ""
+
+
 def _why_not_open(path: str, error: OSError | ValueError) -> str:
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.ENOENT:

@@ -163,7 +163,7 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         trigger: Name of the trigger.
-        kind: `ack`, `refused`, `stopped` or `fault`.
+        kind: `ack`, `refused`, `stopped`, `fault` or `reopened`.
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.
@@ -172,7 +172,7 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     trigger: str
-    kind: Literal["ack", "refused", "stopped", "fault"]
+    kind: Literal["ack", "refused", "stopped", "fault", "reopened"]
     command_id: int | None
     host_ns: int
     device_us: int | None

@@ -127,7 +127,7 @@ class Outputs:
             return f"no frame came within {ARM_WITHIN_NS / 1e6:g} ms of the order"
         broken = [trigger.failure for trigger in self._triggers.values() if trigger.failure]
         if broken:
-            return f"{'; '.join(broken)}; end the session, put it right and start again"
+            return f"{'; '.join(broken)}; put it right, and if it does not come back, end the session and start again"
         self._disarm_reason = self._fault = ""
         return ""
 

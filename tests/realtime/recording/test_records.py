@@ -149,7 +149,9 @@ FIELDS = {
     int | None: st.none() | INT64,
     float | None: st.none() | st.floats(allow_nan=False),
     Literal["arm", "disarm"]: st.sampled_from(["arm", "disarm"]),
-    Literal["ack", "refused", "stopped", "fault"]: st.sampled_from(["ack", "refused", "stopped", "fault"]),
+    Literal["ack", "refused", "stopped", "fault", "reopened"]: st.sampled_from(
+        ["ack", "refused", "stopped", "fault", "reopened"]
+    ),
     State: st.sampled_from(State),
     Edge: st.sampled_from(Edge),
     tuple[int, ...]: st.lists(INT64, max_size=3).map(tuple),

@@ -208,7 +208,10 @@ def test_a_device_that_has_failed_for_good_cannot_be_armed() -> None:
     lab.laser.broken = "serial /dev/ttyACM0: the device restarted"
     lab.order("arm")
     assert lab.frame() == "disarmed"
-    refused = "serial /dev/ttyACM0: the device restarted; end the session, put it right and start again"
+    refused = (
+        "serial /dev/ttyACM0: the device restarted; put it right, and if it does not come back, end the session and "
+        "start again"
+    )
     assert lab.ordered() == [("arm", refused)]
 
 

@@ -34,8 +34,7 @@ front = "head"
 back = "abdomen"
 centre = "thorax"
 [triggers.bus]
-driver = "zmq"
-address = "{address}"
+{trigger}
 [stimuli.clock]
 random_interval_s = [0.1, 0.1]
 seed = 1
@@ -78,7 +77,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    (tmp_path / "rig.toml").write_text(RIG.format(address=address))
+    (tmp_path / "rig.toml").write_text(RIG.format(trigger=f'driver = "zmq"\naddress = "{address}"'))
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
         pull.bind(address)
         yield Receiver(pull)
@@ -249,3 +248,57 @@ def test_without_its_supervisor_a_session_disarms_and_says_so(
     os.kill(session.process.pid, signal.SIGTERM)
     answer = session.end()
     assert (answer["fault"], answer["exit_code"]) == ("the supervisor process ended by itself", 3)
+
+
+class Stimulator:
+    """A stimulator without hardware, in a process of its own, plugged in at `port`."""
+
+    def __init__(self, folder: Path, port: Path) -> None:
+        self._log = folder / "device.jsonl"
+        self._log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "triggers.simulated", "--end-with-stdin", "--log", str(self._log)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        plug = folder / "plug"
+        plug.symlink_to(self.process.stdout.readline().strip())
+        plug.replace(port)
+
+    def pulses(self) -> int:
+        """How often an output went on."""
+        edges = [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+        return sum(edge["record"] == "edge" and edge["on"] for edge in edges)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_a_device_that_is_plugged_in_again_waits_for_somebody_to_arm(
+    start: Callable[..., Session], tmp_path: Path
+) -> None:
+    port = tmp_path / "laser"
+    device = Stimulator(tmp_path, port)
+    trigger = f'driver = "serial"\nport = "{port}"\nack_timeout_ms = 2000'
+    (tmp_path / "rig.toml").write_text(RIG.format(trigger=trigger))
+    session = start("--arm")
+    wait_for(lambda: device.pulses() >= 1)
+    device.end()
+    reported: list[str] = []
+    wait_for(lambda: reported.extend(e.kind for f in session.frames() for e in f.trigger_events) or "fault" in reported)
+    assert not session.order("arm")["done"], "there is nothing to arm"
+    again = Stimulator(tmp_path, port)
+    wait_for(
+        lambda: reported.extend(e.kind for f in session.frames() for e in f.trigger_events) or "reopened" in reported
+    )
+    n_frames = len(session.frames())
+    wait_for(lambda: len(session.frames()) > n_frames + 20)
+    assert again.pulses() == 0
+    assert session.armed()["armed"]
+    wait_for(lambda: again.pulses() >= 1)
+    os.kill(session.process.pid, signal.SIGTERM)
+    answer = session.end()
+    again.end()
+    assert (answer["exit_code"], answer["fault"]) == (143, ""), "the fault is over, and in the record"
+    replay = [sys.executable, "-m", "realtime.cli", "replay", str(session.folder), "--from-poses", "--json"]
+    done = subprocess.run(replay, capture_output=True, text=True, check=False, timeout=120)
+    assert json.loads(done.stdout)["identical"]
