@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,24 @@ VIDEO_FILE = "frames.mkv"
 Image = NDArray[np.uint8]
 
 
+class TakenFrame(NamedTuple):
+    """What a frame's own record says of it; the fields are those of `Frame`."""
+
+    frame_id: int
+    timestamp_ns: int
+    available_ns: int
+    device_timestamp_ns: int | None
+
+
 class SessionOptions(BaseModel):
     """Settings of the session driver.
 
     Attributes:
         path: The session folder.
-        frame_ids: Deliver these frames only, in this order, ascending; None for all.
-        available_ns: For each of `frame_ids` another `available_ns` than the frame log's; None to keep those. A frame
-            from a file waits in the ring, and the loop counts it as available only when it takes it.
+        frame_ids: Deliver these frames of the frame log only, in this order, ascending; None for all.
+        taken: Deliver these frames instead, ascending, with the times that the loop saw: the frame log, written on the
+            other side of the ring, has another `available_ns` for a file's frames, and it lacks those that the camera
+            overwrote before a recorder without a processor came to them. It is asked for the place in the video alone.
         images: Where pictures come from: "source" = produced again from what the camera was (a simulation, a video
             file), "video" = the session's own video, "none" = black.
     """
@@ -41,7 +51,7 @@ class SessionOptions(BaseModel):
 
     path: Annotated[Path, Field(strict=False)]
     frame_ids: tuple[int, ...] | None = None
-    available_ns: tuple[int, ...] | None = None
+    taken: tuple[TakenFrame, ...] | None = None
     images: Literal["source", "video", "none"] = "source"
 
 
@@ -122,21 +132,17 @@ class SessionCamera(Camera):
     def _wanted(self, log: FrameLog) -> list[LoggedFrame]:
         options = self._options
         row_of = {frame_id: row for row, frame_id in enumerate(log.frame_ids.tolist())}
+        if options.taken is not None:
+            rows = [row_of.get(frame.frame_id) for frame in options.taken]
+            indices = [None if row is None else log[row].video_index for row in rows]
+            return [LoggedFrame(*frame, index) for frame, index in zip(options.taken, indices, strict=True)]
         frame_ids = tuple(row_of) if options.frame_ids is None else options.frame_ids
         missing = [frame_id for frame_id in frame_ids if frame_id not in row_of]
         if missing:
             raise CameraNotOpenError(
                 f"{options.path / FRAMES_FILE}: expected frame {missing[0]}, got a log of {len(log)} frames without it"
             )
-        frames = [log[row_of[frame_id]] for frame_id in frame_ids]
-        if options.available_ns is None:
-            return frames
-        if len(options.available_ns) != len(frames):
-            raise CameraNotOpenError(
-                f"{options.path}: expected an available_ns for each frame, got {len(options.available_ns)} "
-                f"for {len(frames)} frames"
-            )
-        return [replace(frame, available_ns=ns) for frame, ns in zip(frames, options.available_ns, strict=True)]
+        return [log[row_of[frame_id]] for frame_id in frame_ids]
 
     def _find_pictures(self, info: CameraInfo) -> Callable[[LoggedFrame], Image]:
         if self._options.images == "none":

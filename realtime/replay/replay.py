@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from camera_drivers.session import SessionCamera, SessionOptions
+from camera_drivers.session import SessionCamera, SessionOptions, TakenFrame
 from models.base import PoseModel
 from models.engines.options import EngineOptions
 from models.recorded import PoseTable, RecordedModel
@@ -134,9 +134,10 @@ def _parts(
     camera = SessionCamera(
         SessionOptions(
             path=folder,
-            frame_ids=tuple(record.frame_id for record in records),
-            # The loop's own: the frame log, written on the other side of the ring, has another one for a file's frames.
-            available_ns=tuple(record.available_ns for record in records),
+            taken=tuple(
+                TakenFrame(record.frame_id, record.timestamp_ns, record.available_ns, record.device_timestamp_ns)
+                for record in records
+            ),
             images=images,
         )
     )

@@ -13,7 +13,7 @@ from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.errors import CameraFailedError, CameraNotOpenError
 from camera_drivers.frame import Frame
 from camera_drivers.frame_log import FrameLogWriter
-from camera_drivers.session import SessionCamera, SessionOptions
+from camera_drivers.session import SessionCamera, SessionOptions, TakenFrame
 from camera_drivers.sim import SimCamera, SimOptions
 from camera_drivers.testing import check_camera
 from camera_drivers.video import VideoCamera, VideoOptions
@@ -135,14 +135,18 @@ def test_no_images(video_session: tuple[Path, list[Frame], Path]) -> None:
     assert not any(frame.image.any() for frame in replayed)
 
 
-def test_the_loops_own_available_times(sim_session: tuple[Path, list[Frame]]) -> None:
+def test_the_loops_own_times_and_frames_that_the_recorder_lost(sim_session: tuple[Path, list[Frame]]) -> None:
     folder, recorded = sim_session
-    frame_ids = tuple(frame.frame_id for frame in recorded[:3])
-    options = SessionOptions(path=folder, frame_ids=frame_ids, available_ns=(7, 8, 9))
-    with SessionCamera(options) as camera:
-        assert [frame.available_ns for frame in take_all(camera)] == [7, 8, 9]
-    with pytest.raises(CameraNotOpenError, match="expected an available_ns for each frame, got 1 for 3 frames"):
-        SessionCamera(options.model_copy(update={"available_ns": (7,)})).open()
+    taken = [TakenFrame(recorded[1].frame_id, 5, 7, None), TakenFrame(999, 50, 70, 60)]
+    with SessionCamera(SessionOptions(path=folder, taken=tuple(taken))) as camera:
+        frames = take_all(camera)
+    told = [(one.frame_id, one.timestamp_ns, one.available_ns, one.device_timestamp_ns) for one in frames]
+    assert told == taken
+    np.testing.assert_array_equal(frames[0].image, recorded[1].image)
+    with pytest.raises(
+        CameraNotOpenError, match=r"expected every frame in frames\.mkv, got frame \d+ that is not there"
+    ):
+        SessionCamera(SessionOptions(path=folder, taken=tuple(taken), images="video")).open()
 
 
 def test_frames_that_are_not_in_the_log(sim_session: tuple[Path, list[Frame]]) -> None:

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from camera_drivers.frame import Frame
+from camera_drivers.frame_log import FrameLogWriter, read_frame_log
 from camera_drivers.sim import SimOptions, SimScene
 from models.exported import ZOO
 from models.quantising import quantise
@@ -125,6 +127,21 @@ def test_a_replay_of_a_live_session_that_skipped_frames_is_identical(tmp_path):
     comparison, _ = replay_session(session)
     assert comparison.first_difference == ""
     assert comparison.poses.identical
+
+
+def test_a_session_whose_recorder_lost_frames_is_identical(session, tmp_path):
+    """The camera overwrote them before a recorder without a processor came to them; the loop had them."""
+    folder = tmp_path / "session"
+    shutil.copytree(session, folder)
+    frames = read_frame_log(folder / "frames.log")
+    (folder / "frames.log").unlink()
+    writer = FrameLogWriter(folder / "frames.log")
+    for row in set(range(len(frames))) - {10, 11, 40}:
+        times = frames[row]
+        writer.append(Frame(times.frame_id, times.timestamp_ns, times.available_ns, None, np.zeros((1, 1), np.uint8)))
+    writer.close()
+    comparison, _ = replay_session(folder)
+    assert comparison.first_difference == ""
 
 
 def test_a_replay_from_the_logged_poses_is_identical_and_needs_no_model(session):
