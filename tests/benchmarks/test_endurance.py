@@ -83,6 +83,7 @@ video = "none"
 """
 
 
+@pytest.mark.alone
 def test_missed_deadlines_are_counted_and_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rig = tmp_path / "rig.toml"
     rig.write_text(RIG.format(folder=tmp_path))

@@ -22,6 +22,8 @@ from camera_drivers.sim import SimOptions, SimScene
 from camera_drivers.testing import check_camera
 from camera_drivers.video import VideoOptions
 
+pytestmark = pytest.mark.alone
+
 SMALL = {"width_px": 160, "height_px": 120, "body_px": 20.0}
 FAULTY = """
 import os, time

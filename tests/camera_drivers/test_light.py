@@ -97,6 +97,7 @@ def test_the_spot_lies_in_the_corner_and_saturates() -> None:
     assert image.max() == 255
 
 
+@pytest.mark.alone
 def test_the_camera_sees_the_light_in_the_frames_that_were_exposed_to_it(tmp_path: Path) -> None:
     path = tmp_path / "edges.jsonl"
     still = {"width_px": 96, "height_px": 96, "body_px": 20.0, "n_animals": 0, "noise_sd": 0.0}

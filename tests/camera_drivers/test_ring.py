@@ -46,13 +46,6 @@ def ids_of(reader: RingReader) -> list[int]:
     return ids
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_frame_comes_out_as_it_went_in(ring: FrameRing) -> None:
     reader = ring.reader("loop", "latest")
     assert ring.put(picture(7), 7, 70, 140, None)
@@ -377,7 +370,7 @@ def test_two_processes_with_a_writer_that_does_not_wait() -> None:
     assert [int(frame_id) for frame_id in ids] == sorted({int(frame_id) for frame_id in ids})
 
 
-def test_killed_reader_does_not_stop_the_writer() -> None:
+def test_killed_reader_does_not_stop_the_writer(wait_for: Callable[..., object]) -> None:
     ring = make(overflow="wait")
     child = start_reader(ring.handle())
     try:
@@ -404,7 +397,7 @@ for frame_id in range(10**9):
 """
 
 
-def test_killed_writer_leaves_whole_frames_and_the_parent_ends_the_stream() -> None:
+def test_killed_writer_leaves_whole_frames_and_the_parent_ends_the_stream(wait_for: Callable[..., object]) -> None:
     ring = make()
     reader = ring.reader("recorder", "every")
     handle = ring.handle()

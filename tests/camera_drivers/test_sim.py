@@ -142,6 +142,7 @@ def test_consumer_pace_keeps_the_nominal_times() -> None:
     assert [frame.timestamp_ns - start_ns for frame in frames] == [frame_id * 10_000_000 for frame_id in ids]
 
 
+@pytest.mark.alone
 def test_realtime_pace_follows_the_clock() -> None:
     with SimCamera(SimOptions(frame_rate_hz=100.0)) as camera:
         assert camera.grab(0.05) is not None

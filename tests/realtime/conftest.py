@@ -25,6 +25,33 @@ from triggers.recording import RecordingOptions, RecordingTrigger
 
 N_NODES = 3
 PERIOD_NS = 10_000_000
+RIG = """
+[camera]
+driver = "sim"
+seed = {seed}
+{camera}
+[model]
+kind = "exported"
+path = "{model}"
+[animal]
+front = "head"
+back = "abdomen"
+centre = "thorax"
+{rest}
+"""
+
+
+@pytest.fixture(scope="session")
+def rig_text():
+    """The text of a rig of two simulated animals: `rig_text(rest, camera=..., seed=..., model=...)`.
+
+    `rest` are its other sections, `camera` is what its camera has beside driver and seed.
+    """
+
+    def text(rest="", *, camera="", seed=7, model="zoo:sim_pair"):
+        return RIG.format(camera=camera, seed=seed, model=model, rest=rest)
+
+    return text
 
 
 @dataclass

@@ -6,20 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from realtime.cli.commands import app
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "rigs" / "demo.toml"
 
 
-def poseloop(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "realtime.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=None,
-    )
+def poseloop(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def changed_demo(folder, before, after):
@@ -50,13 +46,21 @@ def changed_demo(folder, before, after):
 )
 def test_every_command_teaches_itself(command):
     done = poseloop(command, "--help")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "Usage:" in done.stdout
 
 
-def test_help_documents_the_exit_codes():
-    done = poseloop("--help")
+def test_help_documents_the_exit_codes_and_is_there_in_a_process_of_its_own():
+    done = subprocess.run([sys.executable, "-m", "realtime.cli", "--help"], capture_output=True, text=True, check=True)
     assert "Exit codes:" in done.stdout
+
+
+def test_exit_codes_are_those_of_the_process():
+    command = [sys.executable, "-m", "realtime.cli", "run", "no_such.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot read the rig file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 WRONG = {
@@ -81,12 +85,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_in_a_rig_is_said_and_nothing_is_left_behind(tmp_path, change, message):
+def test_what_is_wrong_in_a_rig_is_said_and_nothing_is_left_behind(tmp_path, change, message, capfd):
     rig = changed_demo(tmp_path, *change)
     done = poseloop("run", rig, "--out", tmp_path / "session", "--seconds", "1")
-    assert done.returncode in {2, 3}, done.stderr
+    assert done.exit_code in {2, 3}, done.stderr
     assert message in done.stderr.replace("\n", "")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr + capfd.readouterr().err, "neither here nor from the loop's process"
     assert not (tmp_path / "session").exists()
 
 
@@ -100,7 +104,7 @@ def test_a_damaged_model_is_refused_before_anything_starts(tmp_path):
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
     done = poseloop("run", changed_demo(tmp_path, "zoo:sim_pair", "model"), "--out", tmp_path / "session")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert graph.name in done.stderr.replace("\n", "")
     assert not (tmp_path / "session").exists()
 
@@ -110,26 +114,26 @@ def test_check_lists_everything_that_is_wrong_and_exits_with_1(tmp_path):
     rig.write_text(rig.read_text().replace("zoo:sim_pair", "no/such/model"))
     done = poseloop("check", rig, "--json")
     findings = json.loads(done.stdout)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert {finding["subject"] for finding in findings if finding["level"] == "error"} == {"model", "trigger laser"}
 
 
 def test_check_of_the_demo_finds_nothing_wrong():
     done = poseloop("check", DEMO)
-    assert done.returncode == 0, done.stdout
+    assert done.exit_code == 0, done.stdout
     assert "error" not in done.stdout
 
 
 def test_check_of_a_rig_with_mistakes_exits_with_2(tmp_path):
     done = poseloop("check", changed_demo(tmp_path, "seed = 7", "sede = 7"))
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "did you mean 'seed'?" in done.stdout
 
 
 def test_devices_are_listed():
     done = poseloop("devices", "--json")
     found = json.loads(done.stdout)
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert {"sim", "video", "session", "opencv"} <= set(found["camera_drivers"])
     assert {"serial", "simulated", "zmq", "recording"} <= set(found["triggers"])
 
@@ -150,16 +154,17 @@ def test_devices_are_listed():
     ],
     ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, tuple) else None,
 )
-def test_a_wrong_command_line_is_explained_and_exits_with_2(tmp_path, arguments, message):
-    done = poseloop(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
+def test_a_wrong_command_line_is_explained_and_exits_with_2(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = poseloop(*arguments)
+    assert done.exit_code == 2, done.output
     assert message in done.stderr.replace("\n", "")
     assert "Traceback" not in done.stderr
 
 
 def test_the_demo_runs_reports_and_replays_to_identical(tmp_path):
     done = poseloop("demo", "--seconds", "4", "--out", tmp_path / "session")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert (tmp_path / "session" / "report.html").stat().st_size > 10_000
     assert "identical" in done.stdout
     assert str(tmp_path / "session") in done.stdout.replace("\n", "")

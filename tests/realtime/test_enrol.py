@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +16,17 @@ from realtime.replay import replay_session
 from realtime.rig import RigError, load_rig
 from realtime.tracks import Tracks
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = 90
-pace = "consumer"
+NEAR = """
 [loop]
 frames = "every"
 deadline_ms = 200.0
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [rules.near]
 any_pair = ["a", "b"]
 when = "distance(a.head, b.thorax) < 100 px"
 when_unknown = "release"
 [triggers.laser]
 driver = "simulated"
+ack_timeout_ms = 5000
 [stimuli.light]
 rule = "near"
 triggers = ["laser"]
@@ -58,11 +48,11 @@ when_unknown = "release"
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session(tmp_path_factory: pytest.TempPathFactory, rig_text: Callable[..., str]) -> Path:
     """A recorded session of the simulator; its rig lies beside it."""
     folder = tmp_path_factory.mktemp("enrol")
     rig = folder / "rig.toml"
-    rig.write_text(RIG)
+    rig.write_text(rig_text(NEAR, camera='n_frames = 90\npace = "consumer"'))
     end = run_live(Request(rig=str(rig), out=str(folder / "session")), StopRequest())
     assert end.end.error is None
     return folder / "session"
@@ -70,7 +60,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rig_beside(session: Path, name: str, more: str) -> Path:
     rig = session.parent / name
-    rig.write_text(RIG + more)
+    rig.write_text((session.parent / "rig.toml").read_text() + more)
     return rig
 
 

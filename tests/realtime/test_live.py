@@ -6,32 +6,23 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from camera_drivers.frame_log import read_frame_log
+from realtime.cli.commands import app
 from realtime.recording.log import read_log
 from realtime.recording.records import EndRecord, FrameRecord
 from triggers.lock import DeviceLock
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = {n_frames}
-pace = "{pace}"
+pytestmark = pytest.mark.alone
+
+ALWAYS = """
 [loop]
 frames = "{frames}"
 deadline_ms = 2000.0
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [rules.always]
 any_pair = ["a", "b"]
 when = "distance(a, b) > 0 px"
@@ -55,22 +46,29 @@ video = "{video}"
 """
 
 
-def write_rig(folder, **changes):
-    settings = {
-        "n_frames": 40,
-        "pace": "consumer",
-        "frames": "every",
-        "duration_ms": 20,
-        "video": "none",
-    } | changes
-    path = folder / "rig.toml"
-    path.write_text(RIG.format(**settings))
-    return path
+@pytest.fixture
+def write_rig(tmp_path, rig_text):
+    """Write a rig whose light goes on in every frame; return its path."""
+
+    def write(camera='n_frames = 40\npace = "consumer"', *, model="zoo:sim_pair", **changes):
+        settings = {"frames": "every", "duration_ms": 20, "video": "none"} | changes
+        path = tmp_path / "rig.toml"
+        path.write_text(rig_text(ALWAYS.format(**settings), camera=camera, model=model))
+        return path
+
+    return write
 
 
 def start(rig, *options):
     command = [sys.executable, "-m", "realtime.cli", "run", str(rig), "--json", "--out", str(rig.parent / "session")]
     return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(rig, *options):
+    """Run a whole session, its loop in a process of its own; return the exit code and the answer."""
+    done = CliRunner().invoke(app, ["run", str(rig), "--json", "--out", str(rig.parent / "session"), *options])
+    assert done.stdout, done.output
+    return done.exit_code, json.loads(done.stdout.splitlines()[-1])
 
 
 def finish(process):
@@ -81,13 +79,6 @@ def finish(process):
 def device_log(folder):
     lines = (folder / "device.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
-
-
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 def frames_of(session):
@@ -106,11 +97,10 @@ def is_off_again(folder):
     return is_on(folder) and not edges(folder)[-1]["on"]
 
 
-def test_a_session_leaves_everything_in_its_folder(tmp_path):
-    process = start(write_rig(tmp_path, video="lossy"))
-    answer, _ = finish(process)
+def test_a_session_leaves_everything_in_its_folder(tmp_path, write_rig):
+    code, answer = run(write_rig(video="lossy"))
     session = tmp_path / "session"
-    assert process.returncode == 0
+    assert code == 0
     assert (answer["reason"], answer["n_frames"], answer["fault"]) == ("camera ended", 40, "")
     assert sorted(path.name for path in session.iterdir()) == [
         "events.log",
@@ -129,35 +119,35 @@ def test_a_session_leaves_everything_in_its_folder(tmp_path):
     assert (session / "rig.toml").read_text() == (tmp_path / "rig.toml").read_text()
 
 
-def test_a_dry_run_sends_nothing(tmp_path):
-    process = start(write_rig(tmp_path), "--dry-run")
-    finish(process)
-    assert process.returncode == 0
+def test_a_dry_run_sends_nothing(tmp_path, write_rig):
+    assert run(write_rig(), "--dry-run")[0] == 0
     assert not (tmp_path / "device.jsonl").exists()
     assert [intent.outcome for frame in frames_of(tmp_path / "session") for intent in frame.intents] == ["sent"]
 
 
-def child_of(pid, module):
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(int(child) for child in children if module in Path(f"/proc/{child}/cmdline").read_bytes())
-
-
-def loop_pid(process):
-    return child_of(process.pid, b"realtime.live")
-
-
-def endless(folder, **changes):
+@pytest.fixture
+def endless(tmp_path, write_rig, wait_for):
     """Return a running session whose output is on for a minute."""
-    process = start(write_rig(folder, n_frames=10**6, pace="realtime", frames="latest", duration_ms=60_000, **changes))
-    wait_for(lambda: is_on(folder) or process.poll() is not None)
-    return process
+
+    def begin(**changes):
+        camera = f'n_frames = {10**6}\npace = "realtime"'
+        process = start(write_rig(camera, frames="latest", duration_ms=60_000, **changes))
+        wait_for(lambda: is_on(tmp_path) or process.poll() is not None)
+        return process
+
+    return begin
+
+
+@pytest.fixture
+def loop_pid(child_of):
+    return lambda process: child_of(process.pid, "realtime.live")
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
 )
-def test_a_signal_switches_off_and_leaves_a_whole_session(tmp_path, number, code):
-    process = endless(tmp_path)
+def test_a_signal_switches_off_and_leaves_a_whole_session(tmp_path, number, code, endless, loop_pid):
+    process = endless()
     # As a terminal does it: Ctrl-C goes to every process of the group, SIGTERM to the one that was named.
     os.kill(loop_pid(process) if number == signal.SIGINT else process.pid, number)
     answer, _ = finish(process)
@@ -167,8 +157,10 @@ def test_a_signal_switches_off_and_leaves_a_whole_session(tmp_path, number, code
     assert isinstance(list(read_log(tmp_path / "session" / "events.log"))[-1], EndRecord)
 
 
-def test_killing_the_loop_switches_off_by_the_dead_man_and_what_was_written_is_readable(tmp_path):
-    process = endless(tmp_path, video="lossy")
+def test_killing_the_loop_switches_off_by_the_dead_man_and_what_was_written_is_readable(
+    tmp_path, endless, loop_pid, wait_for
+):
+    process = endless(video="lossy")
     session = tmp_path / "session"
     wait_for(lambda: len(frames_of(session)) > 30)
     os.kill(loop_pid(process), signal.SIGKILL)
@@ -186,8 +178,8 @@ def test_killing_the_loop_switches_off_by_the_dead_man_and_what_was_written_is_r
     )
 
 
-def test_killing_the_command_line_ends_the_session_in_order(tmp_path):
-    process = endless(tmp_path)
+def test_killing_the_command_line_ends_the_session_in_order(tmp_path, endless, loop_pid, wait_for):
+    process = endless()
     loop = loop_pid(process)
     process.kill()
     process.communicate()
@@ -196,9 +188,9 @@ def test_killing_the_command_line_ends_the_session_in_order(tmp_path):
     assert json.loads((tmp_path / "session" / "session.json").read_text())["ended"] == "signal SIGTERM"
 
 
-def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path):
-    process = endless(tmp_path)
-    device = child_of(loop_pid(process), b"triggers.simulated")
+def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path, endless, loop_pid, child_of, wait_for):
+    process = endless()
+    device = child_of(loop_pid(process), "triggers.simulated")
     os.kill(device, signal.SIGKILL)
     session = tmp_path / "session"
     wait_for(lambda: any(frame.trigger_events for frame in frames_of(session)))
@@ -210,9 +202,9 @@ def test_a_stimulator_that_vanishes_in_a_pulse_disarms_and_is_reported(tmp_path)
     assert len(faults) == 1
 
 
-def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path):
-    process = endless(tmp_path)
-    camera = child_of(loop_pid(process), b"camera_drivers.process")
+def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path, endless, loop_pid, child_of):
+    process = endless()
+    camera = child_of(loop_pid(process), "camera_drivers.process")
     os.kill(camera, signal.SIGKILL)
     answer, _ = finish(process)
     assert process.returncode == 3
@@ -220,32 +212,30 @@ def test_a_camera_whose_process_dies_ends_the_session_with_outputs_off(tmp_path)
     assert is_off_again(tmp_path)
 
 
-def test_a_device_that_another_program_drives_is_refused_and_the_program_named(tmp_path):
-    rig = write_rig(tmp_path)
+def test_a_device_that_another_program_drives_is_refused_and_the_program_named(tmp_path, write_rig):
+    rig = write_rig()
     address = f"ipc://{tmp_path}/lamp"
     laser = 'driver = "simulated"\nlog_path = "device.jsonl"\nmax_on_ms = 60000'
     rig.write_text(rig.read_text().replace(laser, f'driver = "zmq"\naddress = "{address}"\npattern = "pub"'))
     with DeviceLock(address):
-        process = start(rig)
-        answer, _ = finish(process)
-    assert process.returncode == 3
+        code, answer = run(rig)
+    assert code == 3
     text = f"{address}: expected a device that nobody drives, got one that is driven by process {os.getpid()} ("
     assert answer["error"]["text"].startswith(text)
 
 
-def test_a_folder_that_is_in_use_is_refused_before_anything_fires(tmp_path):
+def test_a_folder_that_is_in_use_is_refused_before_anything_fires(tmp_path, write_rig):
     (tmp_path / "session").mkdir()
     (tmp_path / "session" / "notes.txt").write_text("mine")
-    process = start(write_rig(tmp_path))
-    answer, _ = finish(process)
-    assert process.returncode == 2
+    code, answer = run(write_rig())
+    assert code == 2
     assert "expected a new or empty folder" in answer["error"]["text"]
     assert not (tmp_path / "device.jsonl").exists()
 
 
-def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path):
-    process = endless(tmp_path)
-    recorder = child_of(loop_pid(process), b"realtime.recording.process")
+def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path, endless, loop_pid, child_of):
+    process = endless()
+    recorder = child_of(loop_pid(process), "realtime.recording.process")
     # A file-size limit is met by the same failing write as a full disk, and needs no rights to set up.
     resource.prlimit(recorder, resource.RLIMIT_FSIZE, (65536, 65536))
     answer, _ = finish(process)
@@ -257,18 +247,18 @@ def test_a_full_disk_ends_the_session_with_outputs_off_and_a_valid_log(tmp_path)
     assert len(frames) > 10
 
 
-def write_spot_rig(folder, model, **changes):
+SPOT_CAMERA = 'n_frames = 5\npace = "consumer"\nwidth_px = 96\nheight_px = 96\nbody_px = 20.0'
+
+
+@pytest.fixture
+def spot_rig(write_rig, spot_model):
     """A rig of simulated frames and a small model."""
-    rig = write_rig(folder, n_frames=5, **changes)
-    text = rig.read_text().replace('path = "zoo:sim_pair"', f'path = "{model}"')
-    rig.write_text(text.replace("[loop]", "width_px = 96\nheight_px = 96\nbody_px = 20.0\n[loop]", 1))
-    return rig
+    return write_rig(SPOT_CAMERA, model=spot_model)
 
 
-def test_the_record_says_that_the_engine_was_equal_to_the_reference(tmp_path, spot_model):
-    process = start(write_spot_rig(tmp_path, spot_model))
-    _, err = finish(process)
-    assert process.returncode == 0, err
+def test_the_record_says_that_the_engine_was_equal_to_the_reference(tmp_path, spot_rig):
+    code, answer = run(spot_rig)
+    assert code == 0, answer
     parity = json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"]
     assert (parity["checked"], parity["tolerance_px"], parity["n_points"], parity["missing"]) == (True, 0.1, 6, 0)
     assert parity["max_px"] < 1e-3
@@ -276,12 +266,11 @@ def test_the_record_says_that_the_engine_was_equal_to_the_reference(tmp_path, sp
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["live", "dry run"])
 def test_an_engine_that_does_not_find_what_the_reference_says_is_not_armed(
-    tmp_path, spot_model, shift_weights, options
+    tmp_path, spot_model, shift_weights, options, spot_rig
 ):
     shift_weights(spot_model)
-    process = start(write_spot_rig(tmp_path, spot_model), *options)
-    answer, _ = finish(process)
-    assert process.returncode == 2
+    code, answer = run(spot_rig, *options)
+    assert code == 2
     assert answer["error"] == {
         "kind": "ModelDiffersError",
         "text": f"{spot_model}: not armed: points lie 1.00 px to the left of the reference, all shifted alike: check "
@@ -292,31 +281,24 @@ def test_an_engine_that_does_not_find_what_the_reference_says_is_not_armed(
     assert not (tmp_path / "session").exists()
 
 
-def test_a_rig_may_tolerate_more(tmp_path, spot_model, shift_weights):
+def test_a_rig_may_tolerate_more(tmp_path, spot_model, shift_weights, spot_rig):
     shift_weights(spot_model)
-    rig = write_spot_rig(tmp_path, spot_model)
-    rig.write_text(rig.read_text().replace('kind = "exported"', 'kind = "exported"\ntolerance_px = 1.5'))
-    process = start(rig)
-    finish(process)
-    assert process.returncode == 0
+    spot_rig.write_text(spot_rig.read_text().replace('kind = "exported"', 'kind = "exported"\ntolerance_px = 1.5'))
+    assert run(spot_rig)[0] == 0
     parity = json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"]
     assert (parity["tolerance_px"], parity["offset_x_px"]) == (1.5, pytest.approx(-1, abs=1e-3))
 
 
-def test_without_a_reference_nothing_is_armed(tmp_path, spot_model, forget_reference):
+def test_without_a_reference_nothing_is_armed(tmp_path, spot_model, forget_reference, spot_rig):
     forget_reference(spot_model)
-    rig = write_spot_rig(tmp_path, spot_model)
-    process = start(rig)
-    answer, _ = finish(process)
-    assert process.returncode == 2
+    code, answer = run(spot_rig)
+    assert code == 2
     assert answer["error"]["text"] == (
         f"{spot_model}: not armed: expected a reference (reference.npz) that proves what the engine finds, got none; "
         "export the model again, or rehearse with --dry-run"
     )
     assert not (tmp_path / "device.jsonl").exists()
-    process = start(rig, "--dry-run")
-    finish(process)
-    assert process.returncode == 0
+    assert run(spot_rig, "--dry-run")[0] == 0
     assert json.loads((tmp_path / "session" / "session.json").read_text())["model"]["parity"] == {
         "checked": False,
         "reason": "the model's folder has no reference",

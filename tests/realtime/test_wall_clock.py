@@ -2,6 +2,7 @@
 
 import ast
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,10 @@ KNOWN = {
 }
 WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = 20
-pace = "consumer"
+ONE_PULSE = """
 [loop]
 frames = "every"
 deadline_ms = 5000.0
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [triggers.laser]
 driver = "recording"
 [stimuli.clock]
@@ -60,7 +49,7 @@ def test_only_labels_and_other_computers_need_the_wall_clock() -> None:
 
 
 def test_a_session_runs_with_a_wall_clock_that_leaps_and_goes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rig_text: Callable[..., str]
 ) -> None:
     steps = iter(range(10**9))
 
@@ -69,7 +58,7 @@ def test_a_session_runs_with_a_wall_clock_that_leaps_and_goes_back(
 
     monkeypatch.setattr(time, "time", leaping)
     monkeypatch.setattr(time, "time_ns", lambda: round(leaping() * 1e9))
-    (tmp_path / "rig.toml").write_text(RIG)
+    (tmp_path / "rig.toml").write_text(rig_text(ONE_PULSE, camera='n_frames = 20\npace = "consumer"'))
     outcomes: list[str] = []
 
     class Sink:

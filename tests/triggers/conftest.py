@@ -2,7 +2,6 @@ import json
 import os
 import pty
 import select
-import socket
 import subprocess
 import sys
 import threading
@@ -197,11 +196,3 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
-
-
-@pytest.fixture
-def free_address() -> str:
-    """An address of this computer at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -13,6 +13,8 @@ from triggers.serial import SerialOptions, SerialTrigger
 from triggers.simulated import SimulatedOptions, SimulatedTrigger
 from triggers.testing import check_trigger
 
+pytestmark = pytest.mark.alone
+
 SECOND_NS = 1_000_000_000
 # A host that holds channel 0 high, says when, and goes on with its heartbeats until something happens to it.
 HOST = """

@@ -1,5 +1,6 @@
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,30 +10,18 @@ from realtime.cli.commands import app
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = 20
-pace = "consumer"
+EVERY_FRAME = """
 [loop]
 frames = "every"
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [recording]
 video = "none"
 """
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session(tmp_path_factory: pytest.TempPathFactory, rig_text: Callable[..., str]) -> Path:
     folder = tmp_path_factory.mktemp("enrol")
-    (folder / "rig.toml").write_text(RIG)
+    (folder / "rig.toml").write_text(rig_text(EVERY_FRAME, camera='n_frames = 20\npace = "consumer"'))
     end = run_live(Request(rig=str(folder / "rig.toml"), out=str(folder / "session")), StopRequest())
     assert end.end.error is None
     return folder / "session"
@@ -69,7 +58,7 @@ def test_json(session: Path) -> None:
 
 def test_into_a_rig(session: Path, tmp_path: Path) -> None:
     rig = tmp_path / "rig.toml"
-    rig.write_text(RIG)
+    rig.write_text((session.parent / "rig.toml").read_text())
     code, out, _ = enrol(session, "--name", "1=male", "--into", rig)
     assert code == 0
     assert "male" in out

@@ -1,11 +1,12 @@
 """`poseloop evaluate` as a person or a script meets it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from realtime.cli.commands import app
 
 sio = pytest.importorskip("sleap_io")
 
@@ -13,12 +14,7 @@ BODY = np.array([[0.0, -20.0], [4.0, 0.0], [0.0, 20.0]])
 
 
 def poseloop(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "realtime.cli", "evaluate", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
 
 
 def save(path, rows, *, predicted, nodes=("head", "thorax", "tail"), video="fly.mp4", confidence=None):
@@ -64,7 +60,7 @@ def found(tmp_path_factory):
 
 def test_what_a_person_reads(truth, found, tmp_path):
     done = poseloop(truth, found, "--out", tmp_path / "out")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     for line in (
         "20 animals in 10 frames, 1 of them without predictions",
         "found 18, missed 2, extra 1 (farther than 10.0 px is not found)",
@@ -84,7 +80,7 @@ def test_what_a_person_reads(truth, found, tmp_path):
 
 def test_what_a_script_reads(truth, found, tmp_path):
     done = poseloop(truth, found, "--json", "--offset-px", "0.5", "--frames", "2-5", "--nodes", "head, tail")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     values = json.loads(done.stdout)
     assert values["detection"]["frames"] == 4
     assert values["errors"]["bias_px"] == [0, 0]
@@ -148,11 +144,11 @@ def test_what_is_wrong_is_said(truth, found, arguments, expected):
         arguments = [path if argument == name else argument for argument in arguments]
         expected = expected.replace(name, path)
     done = poseloop(*arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{expected}\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"{expected}\n")
 
 
 def test_other_nodes_and_another_video_are_told(truth, tmp_path):
     few = save(tmp_path / "few.slp", FOUND, predicted=True, nodes=("head", "thorax"), video="bee.mp4")
     done = poseloop(truth, few, "--nodes", "head,thorax")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "note: the truth is of video fly.mp4, the predictions are of bee.mp4: taken for the same\n" in done.stdout

@@ -1,6 +1,7 @@
 """`poseloop rules explain`: the parts of a rig's rules, and why one is not on in a frame of a session."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,9 @@ from realtime.cli.commands import app
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = 20
-pace = "consumer"
+TWO_RULES = """
 [loop]
 frames = "every"
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [rules.near]
 when = "distance(a.head, b.thorax) < 1 px"
 any_pair = ["a", "b"]
@@ -39,9 +28,9 @@ video = "none"
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session(tmp_path_factory: pytest.TempPathFactory, rig_text: Callable[..., str]) -> Path:
     folder = tmp_path_factory.mktemp("explain")
-    (folder / "rig.toml").write_text(RIG)
+    (folder / "rig.toml").write_text(rig_text(TWO_RULES, camera='n_frames = 20\npace = "consumer"'))
     end = run_live(Request(rig=str(folder / "rig.toml"), out=str(folder / "session")), StopRequest())
     assert end.end.error is None
     return folder / "session"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from typer.testing import CliRunner, Result
 
 from realtime.cli.commands import app
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_S = 60.0
-RIG = """
-[camera]
-driver = "sim"
+CAMERA = """
 width_px = 96
 height_px = 96
 body_px = 20.0
@@ -30,13 +31,8 @@ light_log_path = "lights/log.jsonl"
 light_delay_ms = {delay_ms}
 light_channel = {light_channel}
 {camera}
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
+"""
+REST = """
 [rules.near]
 any_pair = ["a", "b"]
 when = "distance(a.head, b.head) < 9 px"
@@ -54,10 +50,15 @@ max_duty = 0.9
 """
 
 
-def write_rig(folder: Path, *, delay_ms: float = 8.0, light_channel: int = 0, camera: str = "") -> Path:
-    path = folder / "rig.toml"
-    path.write_text(RIG.format(delay_ms=delay_ms, light_channel=light_channel, camera=camera))
-    return path
+@pytest.fixture
+def write_rig(tmp_path: Path, rig_text: Callable[..., str]) -> Callable[..., Path]:
+    def write(*, delay_ms: float = 8.0, light_channel: int = 0, camera: str = "") -> Path:
+        path = tmp_path / "rig.toml"
+        settings = CAMERA.format(delay_ms=delay_ms, light_channel=light_channel, camera=camera)
+        path.write_text(rig_text(REST, camera=settings))
+        return path
+
+    return write
 
 
 def edges(folder: Path) -> list[dict[str, Any]]:
@@ -75,16 +76,9 @@ def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
-def wait_until(condition: Any) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "the condition did not come true"
-        time.sleep(0.005)
-
-
-def test_the_delay_of_the_simulated_light_is_found(tmp_path: Path) -> None:
+def test_the_delay_of_the_simulated_light_is_found(tmp_path: Path, write_rig: Callable[..., Path]) -> None:
     delay_ms = 30.0
-    rig = write_rig(tmp_path, delay_ms=delay_ms)
+    rig = write_rig(delay_ms=delay_ms)
     done = looptest(rig, "--yes", "--json", "--pulses", "40", "--longest-ms", "50", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -104,23 +98,30 @@ def test_the_delay_of_the_simulated_light_is_found(tmp_path: Path) -> None:
     [(signal.SIGINT, 130, 0.5), (signal.SIGTERM, 143, 0.5), (signal.SIGKILL, -9, 0.8)],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_signal_leaves_the_output_off(tmp_path: Path, number: int, code: int, within_s: float) -> None:
+def test_a_signal_leaves_the_output_off(
+    tmp_path: Path,
+    number: int,
+    code: int,
+    within_s: float,
+    write_rig: Callable[..., Path],
+    wait_for: Callable[..., Any],
+) -> None:
     """The pulse would last for 900 ms; SIGKILL cannot be answered, and the device's dead man is what is left."""
-    process = started(write_rig(tmp_path), "--yes", "--pulse-ms", "900")
-    wait_until(lambda: edges(tmp_path) and edges(tmp_path)[-1]["on"])
+    process = started(write_rig(), "--yes", "--pulse-ms", "900")
+    wait_for(lambda: edges(tmp_path) and edges(tmp_path)[-1]["on"])
     sent_ns = time.monotonic_ns()
     process.send_signal(number)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code
-    wait_until(lambda: not edges(tmp_path)[-1]["on"])
+    wait_for(lambda: not edges(tmp_path)[-1]["on"])
     assert edges(tmp_path)[-1]["host_ns"] - sent_ns < within_s * 1e9
     if number != signal.SIGKILL:
         assert f"looptest: {signal.Signals(number).name}" in said.replace("signal ", "")
     assert "Traceback" not in said
 
 
-def test_the_output_is_off_when_the_camera_dies(tmp_path: Path) -> None:
-    rig = write_rig(tmp_path, camera="n_frames = 400")
+def test_the_output_is_off_when_the_camera_dies(tmp_path: Path, write_rig: Callable[..., Path]) -> None:
+    rig = write_rig(camera="n_frames = 400")
     done = looptest(rig, "--yes", "--pulse-ms", "900")
     assert done.exit_code == 3
     assert "looptest: the camera ended before the test did; expected one that does not end" in done.stderr
@@ -128,17 +129,19 @@ def test_the_output_is_off_when_the_camera_dies(tmp_path: Path) -> None:
     assert edges(tmp_path)[-1]["host_ns"] - edges(tmp_path)[-2]["host_ns"] < 0.9e9
 
 
-def test_no_light_is_a_fault_that_was_found(tmp_path: Path) -> None:
-    done = looptest(write_rig(tmp_path, light_channel=1), "--yes", "--longest-ms", "20", "--pulses", "10")
+def test_no_light_is_a_fault_that_was_found(tmp_path: Path, write_rig: Callable[..., Path]) -> None:
+    done = looptest(write_rig(light_channel=1), "--yes", "--longest-ms", "20", "--pulses", "10")
     assert done.exit_code == 1
     assert "looptest: no part of the picture brightens with the pulses" in done.stderr
     assert len([edge for edge in edges(tmp_path) if edge["on"]]) == 12
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"n\n", 2), (signal.SIGINT, 130)])
-def test_nothing_is_fired_without_a_yes(tmp_path: Path, answer: bytes | int, code: int) -> None:
+def test_nothing_is_fired_without_a_yes(
+    tmp_path: Path, answer: bytes | int, code: int, write_rig: Callable[..., Path]
+) -> None:
     ours, theirs = pty.openpty()
-    process = started(write_rig(tmp_path), stdin=theirs)
+    process = started(write_rig(), stdin=theirs)
     assert process.stderr is not None
     told = ""
     while "[y/N]: " not in told:
@@ -155,11 +158,13 @@ def test_nothing_is_fired_without_a_yes(tmp_path: Path, answer: bytes | int, cod
     assert not edges(tmp_path)
 
 
-def test_a_yes_on_the_terminal_fires(tmp_path: Path) -> None:
+def test_a_yes_on_the_terminal_fires(
+    tmp_path: Path, write_rig: Callable[..., Path], wait_for: Callable[..., Any]
+) -> None:
     ours, theirs = pty.openpty()
-    process = started(write_rig(tmp_path), "--pulse-ms", "100", stdin=theirs)
+    process = started(write_rig(), "--pulse-ms", "100", stdin=theirs)
     os.write(ours, b"y\n")
-    wait_until(lambda: edges(tmp_path))
+    wait_for(lambda: edges(tmp_path))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_S)
     os.close(ours)
@@ -168,8 +173,8 @@ def test_a_yes_on_the_terminal_fires(tmp_path: Path) -> None:
     assert not edges(tmp_path)[-1]["on"]
 
 
-def test_the_device_can_be_timed_instead(tmp_path: Path) -> None:
-    done = looptest(write_rig(tmp_path), "--echo", "--yes", "--json", "--pulses", "10", "--longest-ms", "100")
+def test_the_device_can_be_timed_instead(tmp_path: Path, write_rig: Callable[..., Path]) -> None:
+    done = looptest(write_rig(), "--echo", "--yes", "--json", "--pulses", "10", "--longest-ms", "100")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["n_seen"], found["n_missed"]) == (10, 0)
@@ -195,16 +200,16 @@ def test_the_device_can_be_timed_instead(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_fired(
-    tmp_path: Path, camera: str, arguments: tuple[str, ...], code: int, message: str
+    tmp_path: Path, camera: str, arguments: tuple[str, ...], code: int, message: str, write_rig: Callable[..., Path]
 ) -> None:
-    done = looptest(write_rig(tmp_path, camera=camera), *arguments)
+    done = looptest(write_rig(camera=camera), *arguments)
     assert done.exit_code == code
     assert message in done.stderr
     assert not edges(tmp_path)
 
 
-def test_a_camera_that_waits_for_the_program_cannot_see_a_light(tmp_path: Path) -> None:
-    rig = write_rig(tmp_path)
+def test_a_camera_that_waits_for_the_program_cannot_see_a_light(write_rig: Callable[..., Path]) -> None:
+    rig = write_rig()
     text = rig.read_text()
     start, end = text.index("light_log_path"), text.index("[model]")
     rig.write_text(text[:start] + 'pace = "consumer"\n' + text[end:])

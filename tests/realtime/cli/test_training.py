@@ -10,7 +10,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from realtime.cli.commands import app
 from realtime.cli.training import _not_learnt
 
 sleap_io = pytest.importorskip("sleap_io", reason="needs the extra train")
@@ -69,7 +71,7 @@ def command(folder, *options):
 
 
 def run(folder, *options):
-    return subprocess.run(command(folder, *options), capture_output=True, text=True, timeout=240, check=False)
+    return CliRunner().invoke(app, command(folder, *options)[3:])
 
 
 def start_and_wait_for_checkpoint(folder):
@@ -91,7 +93,7 @@ def n_steps(folder):
 def test_it_trains_exports_verifies_and_says_so_as_json(folder):
     write_config(folder, data="held_out = [25, 29]")
     ended = run(folder, "--json")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     report = json.loads(ended.stdout)
     assert report["model"] == str(folder / "model")
     assert report["verified"] is True
@@ -100,16 +102,16 @@ def test_it_trains_exports_verifies_and_says_so_as_json(folder):
 
 
 def test_a_second_training_needs_to_be_told_what_to_do_with_the_first(folder):
-    assert run(folder).returncode == 0
+    assert run(folder).exit_code == 0
     out = folder / "model"
     refused = run(folder)
-    assert refused.returncode == 2
+    assert refused.exit_code == 2
     assert refused.stderr.strip().splitlines()[-1] == (
         f"{out}: expected a new folder, got one with training in it; go on with the training there with --resume, "
         "or replace it with --overwrite"
     )
     both = run(folder, "--resume", "--overwrite")
-    assert (both.returncode, both.stderr.strip()) == (2, "expected --resume or --overwrite, got both")
+    assert (both.exit_code, both.stderr.strip()) == (2, "expected --resume or --overwrite, got both")
 
 
 def test_control_c_saves_and_says_how_to_go_on(folder):
@@ -133,7 +135,7 @@ def test_a_killed_training_goes_on_where_it_was(folder):
     done = n_steps(folder)
     assert 0 < done < 160
     ended = run(folder, "--resume")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     history = json.loads((folder / "model" / "training" / "history.json").read_text())
     numbers = [epoch["number"] for epoch in history]
     assert numbers == list(range(1, len(history) + 1))
@@ -141,7 +143,7 @@ def test_a_killed_training_goes_on_where_it_was(folder):
     (folder / "again").mkdir()
     for name in ("train.toml", "labels.slp", "film.mkv"):
         (folder / "again" / name).write_bytes((folder / name).read_bytes())
-    assert run(folder / "again").returncode == 0
+    assert run(folder / "again").exit_code == 0
     whole = json.loads((folder / "again" / "model" / "training" / "history.json").read_text())
     n = min(len(whole), len(history))
     assert n >= 10
@@ -152,7 +154,7 @@ def test_a_killed_training_goes_on_where_it_was(folder):
 def test_mistakes_are_named_before_anything_starts(folder):
     (folder / "train.toml").write_text('type = "centroid"\n[data]\n[detector]\nfilter = 3\n')
     ended = run(folder)
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert [line.split(": ", 1)[1] for line in ended.stderr.strip().splitlines()] == [
         "$.data.labels: expected a value, got none",
         "$.detector.filter: expected no such key; known are filters, filters_rate, max_stride, output_stride, "

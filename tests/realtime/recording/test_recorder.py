@@ -28,13 +28,6 @@ SIZE = 64
 NO_VIDEO = RecordingOptions(video="none")
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.002)
-
-
 def is_gone(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -229,7 +222,7 @@ def assert_session_is_whole_up_to_the_end(folder, n_reported_events):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_killed_recorder_leaves_all_that_it_wrote(tmp_path, ring, start, seed):
+def test_a_killed_recorder_leaves_all_that_it_wrote(tmp_path, ring, start, seed, wait_for):
     recorder = start(RecordingOptions(video="lossless"), ring)
     n_before = random.Random(seed).randrange(200, 500)
     for k in range(n_before):
@@ -292,7 +285,7 @@ class LoopProcess:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_when_the_loop_is_killed_the_recorder_finishes_everything(tmp_path, seed):
+def test_when_the_loop_is_killed_the_recorder_finishes_everything(tmp_path, seed, wait_for):
     loop = LoopProcess(tmp_path)
     loop.run_until(random.Random(seed).randrange(100, 300))
     loop.kill()
@@ -306,7 +299,7 @@ def test_when_the_loop_is_killed_the_recorder_finishes_everything(tmp_path, seed
 
 @pytest.mark.parametrize("first", ["loop", "recorder"])
 @pytest.mark.parametrize("seed", range(2))
-def test_when_both_are_killed_what_was_written_is_readable(tmp_path, first, seed):
+def test_when_both_are_killed_what_was_written_is_readable(tmp_path, first, seed, wait_for):
     loop = LoopProcess(tmp_path)
     loop.run_until(random.Random(seed).randrange(200, 400))
     if first == "recorder":
@@ -336,7 +329,7 @@ def test_a_full_disk_ends_the_log_with_a_whole_record_and_is_told(tmp_path, star
     assert recorder.failed.startswith(f"{tmp_path}/events.log: could not write record {len(records)} at byte")
 
 
-def test_when_the_video_cannot_grow_the_events_go_on(tmp_path, ring, start):
+def test_when_the_video_cannot_grow_the_events_go_on(tmp_path, ring, start, wait_for):
     recorder = start(RecordingOptions(video="lossless"), ring)
     resource.prlimit(pid_of(recorder), resource.RLIMIT_FSIZE, (400_000, 400_000))
     k = 0
@@ -401,7 +394,7 @@ def test_recording_does_not_start_on_a_disk_that_is_nearly_full(small_disk):
     recorder.close()
 
 
-def test_the_video_stops_while_there_is_room_for_the_events(small_disk, ring, start):
+def test_the_video_stops_while_there_is_room_for_the_events(small_disk, ring, start, wait_for):
     recorder = start(RecordingOptions(video="lossless"), ring, small_disk)
     put(ring, 0)
     fill(small_disk, 1 << 20)
@@ -427,7 +420,7 @@ def test_a_disk_without_any_room_ends_the_log_with_a_whole_record(small_disk, st
     assert end.torn_bytes == 0
 
 
-def test_a_slow_encoder_costs_video_frames_and_nothing_else(tmp_path, start):
+def test_a_slow_encoder_costs_video_frames_and_nothing_else(tmp_path, start, wait_for):
     noise = [np.random.default_rng(k).integers(0, 256, (1024, 1024), dtype=np.uint8) for k in range(2)]
     with contextlib.closing(FrameRing.create(1024, 1024, 1, capacity=8)) as ring:
         recorder = start(RecordingOptions(video="lossless"), ring)

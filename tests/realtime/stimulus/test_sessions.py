@@ -13,22 +13,10 @@ from realtime.replay import replay_session
 from realtime.rig import RigError, load_rig
 from realtime.stimulus.controls import Arms
 
-RIG = """
-[camera]
-driver = "sim"
-seed = {seed}
-n_frames = 150
-pace = "consumer"
+FACING = """
 [loop]
 frames = "every"
 deadline_ms = 2000.0
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [rules.facing]
 any_pair = ["a", "b"]
 when = "facing(a, b) < 45 deg"
@@ -37,6 +25,7 @@ when_unknown = "hold"
 driver = "simulated"
 log_path = "device.jsonl"
 max_on_ms = 60000
+ack_timeout_ms = 5000
 [limits.laser]
 {limits}
 [safety]
@@ -100,19 +89,29 @@ duration_ms = 5
 """
 
 
-def write_rig(folder, stimuli, seed=7):
-    folder.mkdir(exist_ok=True)
-    rig = folder / "rig.toml"
-    rig.write_text(RIG.format(seed=seed, limits=LIMITS) + stimuli)
-    return rig
+@pytest.fixture(scope="module")
+def write_rig(rig_text):
+    def write(folder, stimuli, seed=7):
+        folder.mkdir(exist_ok=True)
+        rig = folder / "rig.toml"
+        camera = 'n_frames = 150\npace = "consumer"'
+        rig.write_text(rig_text(FACING.format(limits=LIMITS) + stimuli, camera=camera, seed=seed))
+        return rig
+
+    return write
 
 
-def record(folder, stimuli, seed=7):
+@pytest.fixture(scope="module")
+def record(write_rig):
     """Run a session and return its folder."""
-    end = run_live(Request(rig=str(write_rig(folder, stimuli, seed)), out=str(folder / "session")), StopRequest())
-    assert end.end.error is None
-    assert end.fault == ""
-    return folder / "session"
+
+    def run(folder, stimuli, seed=7):
+        end = run_live(Request(rig=str(write_rig(folder, stimuli, seed)), out=str(folder / "session")), StopRequest())
+        assert end.end.error is None
+        assert end.fault == ""
+        return folder / "session"
+
+    return run
 
 
 def frames(session):
@@ -130,7 +129,7 @@ def told(session, stimulus, *outcomes):
 
 
 @pytest.fixture(scope="module")
-def master(tmp_path_factory):
+def master(tmp_path_factory, record):
     return record(tmp_path_factory.mktemp("master"), EVERYTHING)
 
 
@@ -148,7 +147,7 @@ def test_a_replay_of_every_protocol_is_identical(master):
     assert description["triggers"]["laser"]["acknowledges_stop"]
 
 
-def test_a_replay_counts_a_stop_from_when_it_was_acknowledged(tmp_path):
+def test_a_replay_counts_a_stop_from_when_it_was_acknowledged(tmp_path, record):
     stimuli = """
 [limits.laser.7]
 max_on_s = 60.0
@@ -209,7 +208,7 @@ def test_animals_have_their_identity_confidence_with_every_stimulus_of_a_rule(ma
             assert all(0 < confidence <= 1 for confidence in intent.identity_confidence)
 
 
-def test_a_yoked_session_follows_its_master_to_the_frame(tmp_path, master):
+def test_a_yoked_session_follows_its_master_to_the_frame(tmp_path, master, record):
     gone = tmp_path / "gone"
     shutil.copytree(master, gone)
     stimuli = YOKED.format(session=gone, stimulus="chance", duration_ms=30)
@@ -225,7 +224,7 @@ def test_a_yoked_session_follows_its_master_to_the_frame(tmp_path, master):
     assert comparison.first_difference == "", "what the master did is in the yoked session's own record"
 
 
-def test_a_yoked_stimulus_that_does_not_fit_its_master_is_a_mistake(tmp_path, master):
+def test_a_yoked_stimulus_that_does_not_fit_its_master_is_a_mistake(tmp_path, master, write_rig):
     rig = write_rig(tmp_path, YOKED.format(session=master, stimulus="chanse", duration_ms=31))
     with pytest.raises(RigError) as caught:
         load_rig(rig)
@@ -244,7 +243,7 @@ def test_a_yoked_stimulus_that_does_not_fit_its_master_is_a_mistake(tmp_path, ma
     )
 
 
-def test_the_masters_folder_is_taken_from_the_folder_of_the_rig(tmp_path, master):
+def test_the_masters_folder_is_taken_from_the_folder_of_the_rig(tmp_path, master, write_rig):
     shutil.copytree(master, tmp_path / "sessions" / "a")
     rig = load_rig(write_rig(tmp_path, YOKED.format(session="sessions/a", stimulus="chance", duration_ms=30)))
     assert rig.stimuli["steady"].yoked.session == str(tmp_path / "sessions" / "a")

@@ -14,6 +14,8 @@ from realtime.supervision.link import SupervisorError, SupervisorLink
 from realtime.supervision.ordering import give_order
 from realtime.supervision.protocol import Answer, Ask
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def link(tmp_path: Path) -> Iterator[SupervisorLink]:
@@ -23,13 +25,6 @@ def link(tmp_path: Path) -> Iterator[SupervisorLink]:
     link.close(off=True)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    end_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_s, "the condition did not come true in time"
-        time.sleep(0.005)
-
-
 def asked(link: SupervisorLink, ask: Ask) -> tuple[threading.Thread, list[Answer]]:
     answers: list[Answer] = []
     thread = threading.Thread(target=lambda: answers.append(give_order(link.addresses[0], ask)))
@@ -37,7 +32,9 @@ def asked(link: SupervisorLink, ask: Ask) -> tuple[threading.Thread, list[Answer
     return thread, answers
 
 
-def test_an_order_comes_to_the_loop_and_its_answer_to_the_person(link: SupervisorLink, tmp_path: Path) -> None:
+def test_an_order_comes_to_the_loop_and_its_answer_to_the_person(
+    link: SupervisorLink, tmp_path: Path, wait_for: Callable[..., object]
+) -> None:
     thread, answers = asked(link, Ask("arm", "anna"))
     orders: list[Order] = []
     wait_for(lambda: orders.extend(link.take("not armed yet")) or orders)
@@ -49,7 +46,7 @@ def test_an_order_comes_to_the_loop_and_its_answer_to_the_person(link: Superviso
     assert answers == [Answer(True, True, "", str(tmp_path / "s1"))]
 
 
-def test_a_supervisor_that_dies_disarms_once(link: SupervisorLink) -> None:
+def test_a_supervisor_that_dies_disarms_once(link: SupervisorLink, wait_for: Callable[..., object]) -> None:
     link.take("")
     os.kill(link._process.pid, signal.SIGKILL)
     orders: list[Order] = []

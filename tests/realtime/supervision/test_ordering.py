@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,15 +18,11 @@ from realtime.supervision.ordering import NoSessionError, give_order, own_folder
 from realtime.supervision.protocol import Answer, Ask, Spec
 from triggers.errors import TriggerNotOpenError
 
+pytestmark = pytest.mark.alone
+
 
 def spec(address: str | None = None) -> Spec:
     return Spec("/data/s1", 1000.0, {}, address, None, None, -1, None)
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextmanager
@@ -63,9 +58,9 @@ def raw(address: str, data: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["own folder", "the rig's address"])
-def test_an_order_arrives_and_its_answer_comes_back(which: int) -> None:
+def test_an_order_arrives_and_its_answer_comes_back(which: int, free_address: str) -> None:
     done = Answer(True, True, "", "/data/s1")
-    with OrderSockets(spec(free_address())) as sockets, answering(sockets, done) as asked:
+    with OrderSockets(spec(free_address)) as sockets, answering(sockets, done) as asked:
         assert give_order(sockets.addresses[which], Ask("arm", "anna")) == done
         assert asked == [Ask("arm", "anna")]
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,21 +17,12 @@ from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord
 from triggers.zmq_message import AllOffMessage, HeartbeatMessage, Message, PulseMessage, decode
 
-RIG = """
-[camera]
-driver = "sim"
-seed = 7
-n_frames = 1000000
-pace = "realtime"
+pytestmark = pytest.mark.alone
+
+CAMERA = 'n_frames = 1000000\npace = "realtime"'
+CLOCK = """
 [loop]
 deadline_ms = 5000.0
-[model]
-kind = "exported"
-path = "zoo:sim_pair"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
 [triggers.bus]
 {trigger}
 [stimuli.clock]
@@ -73,13 +63,11 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    (tmp_path / "rig.toml").write_text(RIG.format(trigger=f'driver = "zmq"\naddress = "{address}"'))
+def receiver(tmp_path: Path, free_address: str, rig_text: Callable[..., str]) -> Iterator[Receiver]:
+    bus = f'driver = "zmq"\naddress = "{free_address}"'
+    (tmp_path / "rig.toml").write_text(rig_text(CLOCK.format(trigger=bus), camera=CAMERA))
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
-        pull.bind(address)
+        pull.bind(free_address)
         yield Receiver(pull)
 
 
@@ -92,17 +80,6 @@ class Session:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "realtime.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-
-    def child(self, module: bytes, pid: int | None = None) -> int:
-        pid = self.process.pid if pid is None else pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next(int(child) for child in children if module in Path(f"/proc/{child}/cmdline").read_bytes())
-
-    def loop(self) -> int:
-        return self.child(b"realtime.live")
-
-    def supervisor(self) -> int:
-        return self.child(b"realtime.supervision", self.loop())
 
     def order(self, order: str) -> Any:
         done = subprocess.run(
@@ -128,19 +105,28 @@ class Session:
         log = self.folder / "events.log"
         return [record for record in read_log(log) if isinstance(record, FrameRecord)] if log.exists() else []
 
-    def armed(self) -> dict[str, Any]:
-        """Arm, as soon as there is something to arm."""
-        answers: list[Any] = []
-        wait_for(lambda: answers.append(self.order("arm")) or (isinstance(answers[-1], dict) and answers[-1]["done"]))
-        answer: dict[str, Any] = answers[-1]
-        return answer
+
+@pytest.fixture
+def armed(wait_for: Callable[..., Any]) -> Callable[[Session], dict[str, Any]]:
+    """Arm a session, as soon as there is something to arm; return the answer."""
+
+    def arm(session: Session) -> Any:
+        answer = session.order("arm")
+        return answer if isinstance(answer, dict) and answer["done"] else None
+
+    return lambda session: wait_for(lambda: arm(session))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 90.0) -> None:
-    end_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_s, "the condition did not come true in time"
-        time.sleep(0.01)
+@pytest.fixture
+def loop_of(child_of: Callable[[int, str], int]) -> Callable[[Session], int]:
+    """The process id of a session's loop."""
+    return lambda session: child_of(session.process.pid, "realtime.live")
+
+
+@pytest.fixture
+def supervisor_of(child_of: Callable[[int, str], int], loop_of: Callable[[Session], int]) -> Callable[[Session], int]:
+    """The process id of a session's supervisor."""
+    return lambda session: child_of(loop_of(session), "realtime.supervision")
 
 
 @pytest.fixture
@@ -160,12 +146,15 @@ def start(tmp_path: Path, receiver: Receiver) -> Iterator[Callable[..., Session]
 
 
 def test_nothing_goes_out_unarmed_and_a_replay_obeys_the_same_orders(
-    start: Callable[..., Session], receiver: Receiver
+    start: Callable[..., Session],
+    receiver: Receiver,
+    wait_for: Callable[..., Any],
+    armed: Callable[[Session], dict[str, Any]],
 ) -> None:
     session = start()
     wait_for(lambda: len(session.frames()) > 30)
     assert receiver.pulses() == 0
-    assert session.armed()["armed"]
+    assert armed(session)["armed"]
     wait_for(lambda: receiver.pulses() >= 3)
     answer = session.order("disarm")
     assert (answer["done"], answer["armed"]) == (True, False)
@@ -185,7 +174,7 @@ def test_nothing_goes_out_unarmed_and_a_replay_obeys_the_same_orders(
     assert json.loads(done.stdout)["identical"]
 
 
-def test_arm_at_the_start(start: Callable[..., Session], receiver: Receiver) -> None:
+def test_arm_at_the_start(start: Callable[..., Session], receiver: Receiver, wait_for: Callable[..., Any]) -> None:
     session = start("--arm")
     wait_for(lambda: receiver.pulses() >= 1)
     assert session.description()["armed_at_start"]
@@ -197,11 +186,16 @@ def test_arm_at_the_start(start: Callable[..., Session], receiver: Receiver) -> 
     ids=["killed", "stopped"],
 )
 def test_a_loop_that_dies_or_hangs_is_switched_off_without_it(
-    start: Callable[..., Session], receiver: Receiver, number: int, why: str
+    start: Callable[..., Session],
+    receiver: Receiver,
+    number: int,
+    why: str,
+    wait_for: Callable[..., Any],
+    loop_of: Callable[[Session], int],
 ) -> None:
     session = start("--arm")
     wait_for(lambda: receiver.pulses() >= 1)
-    os.kill(session.loop(), number)
+    os.kill(loop_of(session), number)
     wait_for(receiver.is_off, seconds=20.0)
     answer = session.end()
     assert answer["exit_code"] == 128 + signal.SIGKILL
@@ -213,11 +207,17 @@ def test_a_loop_that_dies_or_hangs_is_switched_off_without_it(
     assert receiver.is_off(), "and it stays so"
 
 
-def test_a_disarmed_loop_that_stands_still_goes_on_later(start: Callable[..., Session]) -> None:
+def test_a_disarmed_loop_that_stands_still_goes_on_later(
+    start: Callable[..., Session],
+    wait_for: Callable[..., Any],
+    armed: Callable[[Session], dict[str, Any]],
+    loop_of: Callable[[Session], int],
+    supervisor_of: Callable[[Session], int],
+) -> None:
     session = start()
-    session.armed()
+    armed(session)
     session.order("disarm")
-    loop, supervisor = session.loop(), session.supervisor()
+    loop, supervisor = loop_of(session), supervisor_of(session)
     os.kill(loop, signal.SIGSTOP)
     since_s = time.monotonic()
     wait_for(lambda: time.monotonic() - since_s > 1.0)
@@ -226,10 +226,12 @@ def test_a_disarmed_loop_that_stands_still_goes_on_later(start: Callable[..., Se
     assert session.order("arm")["done"]
 
 
-def test_an_order_to_disarm_does_not_need_the_loop(start: Callable[..., Session], receiver: Receiver) -> None:
+def test_an_order_to_disarm_does_not_need_the_loop(
+    start: Callable[..., Session], receiver: Receiver, wait_for: Callable[..., Any], loop_of: Callable[[Session], int]
+) -> None:
     session = start("--arm")
     wait_for(lambda: receiver.pulses() >= 1)
-    os.kill(session.loop(), signal.SIGSTOP)
+    os.kill(loop_of(session), signal.SIGSTOP)
     answer = session.order("disarm")
     if isinstance(answer, dict):  # unless the supervisor was faster
         assert (answer["done"], answer["armed"]) == (True, False)
@@ -238,11 +240,14 @@ def test_an_order_to_disarm_does_not_need_the_loop(start: Callable[..., Session]
 
 
 def test_without_its_supervisor_a_session_disarms_and_says_so(
-    start: Callable[..., Session], receiver: Receiver
+    start: Callable[..., Session],
+    receiver: Receiver,
+    wait_for: Callable[..., Any],
+    supervisor_of: Callable[[Session], int],
 ) -> None:
     session = start("--arm")
     wait_for(lambda: receiver.pulses() >= 1)
-    os.kill(session.supervisor(), signal.SIGKILL)
+    os.kill(supervisor_of(session), signal.SIGKILL)
     wait_for(lambda: any(order.is_fault for frame in session.frames() for order in frame.orders))
     wait_for(receiver.is_off)
     os.kill(session.process.pid, signal.SIGTERM)
@@ -274,12 +279,16 @@ class Stimulator:
 
 
 def test_a_device_that_is_plugged_in_again_waits_for_somebody_to_arm(
-    start: Callable[..., Session], tmp_path: Path
+    start: Callable[..., Session],
+    tmp_path: Path,
+    rig_text: Callable[..., str],
+    wait_for: Callable[..., Any],
+    armed: Callable[[Session], dict[str, Any]],
 ) -> None:
     port = tmp_path / "laser"
     device = Stimulator(tmp_path, port)
     trigger = f'driver = "serial"\nport = "{port}"\nack_timeout_ms = 2000'
-    (tmp_path / "rig.toml").write_text(RIG.format(trigger=trigger))
+    (tmp_path / "rig.toml").write_text(rig_text(CLOCK.format(trigger=trigger), camera=CAMERA))
     session = start("--arm")
     wait_for(lambda: device.pulses() >= 1)
     device.end()
@@ -293,7 +302,7 @@ def test_a_device_that_is_plugged_in_again_waits_for_somebody_to_arm(
     n_frames = len(session.frames())
     wait_for(lambda: len(session.frames()) > n_frames + 20)
     assert again.pulses() == 0
-    assert session.armed()["armed"]
+    assert armed(session)["armed"]
     wait_for(lambda: again.pulses() >= 1)
     os.kill(session.process.pid, signal.SIGTERM)
     answer = session.end()

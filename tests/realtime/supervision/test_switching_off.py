@@ -1,7 +1,5 @@
 """Switching off by a way of its own: real sockets, a real port, and triggers that cannot be reached."""
 
-import socket
-
 import pytest
 import zmq
 
@@ -12,41 +10,35 @@ from triggers.lock import DeviceLock
 from triggers.zmq_message import AllOffMessage, decode
 
 
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switching_off, "_REPEAT_S", 0.1)
     monkeypatch.setattr(switching_off, "_LOCK_WAIT_S", 0.05)
 
 
-def test_a_receiver_is_told_even_if_another_trigger_cannot_be_reached() -> None:
-    address = free_address()
+def test_a_receiver_is_told_even_if_another_trigger_cannot_be_reached(free_address: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PULL) as receiver:
-        receiver.bind(address)
+        receiver.bind(free_address)
         outcomes = switch_off(
             {
                 "gone": TriggerSpec("serial", {"port": "/nowhere/ttyACM0"}),
                 "unknown": TriggerSpec("no_such_driver", {}),
                 "wrong": TriggerSpec("serial", {"port": 3}),
-                "bus": TriggerSpec("zmq", {"address": address}),
+                "bus": TriggerSpec("zmq", {"address": free_address}),
             }
         )
         assert isinstance(decode(receiver.recv()), AllOffMessage)
     assert [outcome.text.partition(":")[0] for outcome in outcomes] == ["not reached"] * 3 + ["off"]
 
 
-def test_a_receiver_that_connects_again_only_later_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receiver_that_connects_again_only_later_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, free_address: str
+) -> None:
     monkeypatch.setattr(switching_off, "_REPEAT_S", 2.0)
-    address = free_address()
     with zmq.Context() as context, context.socket(zmq.SUB) as receiver:
         receiver.subscribe(b"")
-        receiver.connect(address)  # nobody is there yet; ZeroMQ tries again every 0.1 s
-        assert switch_off({"bus": TriggerSpec("zmq", {"address": address, "pattern": "pub"})}) == [
+        receiver.connect(free_address)  # nobody is there yet; ZeroMQ tries again every 0.1 s
+        assert switch_off({"bus": TriggerSpec("zmq", {"address": free_address, "pattern": "pub"})}) == [
             Outcome("bus", "off")
         ]
         assert receiver.poll(0), "it was told before the socket was closed"
@@ -57,8 +49,9 @@ def test_a_simulation_is_not_begun_anew() -> None:
     assert switch_off({"laser": TriggerSpec("simulated", {})}) == [Outcome("laser", "gone with the loop")]
 
 
-def test_a_device_that_another_program_took_is_left_to_it() -> None:
-    address = free_address()
-    with DeviceLock(address):
-        [outcome] = switch_off({"bus": TriggerSpec("zmq", {"address": address})})
-    assert outcome.text.startswith(f"not reached: {address}: expected a device that nobody drives, got one that is")
+def test_a_device_that_another_program_took_is_left_to_it(free_address: str) -> None:
+    with DeviceLock(free_address):
+        [outcome] = switch_off({"bus": TriggerSpec("zmq", {"address": free_address})})
+    assert outcome.text.startswith(
+        f"not reached: {free_address}: expected a device that nobody drives, got one that is"
+    )

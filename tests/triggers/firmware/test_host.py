@@ -14,6 +14,8 @@ from triggers.pulse import Pulse
 from triggers.serial import SerialOptions, SerialTrigger
 from triggers.testing import check_trigger
 
+pytestmark = pytest.mark.alone
+
 DEAD_MAN_S = 0.25
 SLACK_S = 1.0  # A busy computer slows the simulator down; the exact times are those of test_firmware.py.
 
