@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -42,8 +42,9 @@ from realtime.machine import describe_machine, poseloop_version
 from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
 from realtime.rig import Choice, Rig, RigError, load_rig
+from realtime.rules import Rule
 from realtime.scheduling import ask_for_short_slices
-from realtime.sinks import ModelWatch, RecorderSink, StatusSink
+from realtime.sinks import ModelWatch, RecorderSink, RuleWatch, StatusSink
 from realtime.stimulus import Stimulator
 from realtime.supervision.link import SupervisorError, SupervisorLink
 from realtime.timing import HostClock
@@ -144,7 +145,7 @@ def run_live(
         opened.callback(session_folder.remove_if_empty, out)
         outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
         link.open()
-        description = _describe(rig, info, model, parity, output_infos)
+        description = _describe(rig, info, model, rules, parity, output_infos)
         description["armed_at_start"] = armed
         description["orders"] = link.addresses
         session_folder.write_description(out, description)
@@ -153,7 +154,10 @@ def run_live(
         opened.callback(recorder.close)
         recorder.open()
         stimulator = make_stimulator(rig, outputs, armed=armed, orders=link)
-        watch = ModelWatch(model, rig.safety.bad_frames, stimulator.obey)
+        watches = (
+            ModelWatch(model, rig.safety.bad_frames, stimulator.obey),
+            RuleWatch(rules, rig.safety.bad_frames, stimulator.obey),
+        )
         parts = Parts(
             camera=camera,
             model=model,
@@ -161,7 +165,7 @@ def run_live(
             rules=rules,
             stimulator=stimulator,
             clock=HostClock(),
-            sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watch)),
+            sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watches)),
             camera_lost_s=rig.loop.camera_lost_s,
             lookahead=lookahead,
         )
@@ -195,11 +199,11 @@ def _sinks(
     camera: Acquisition,
     stop: StopRequest,
     stimulator: Stimulator,
-    watch: ModelWatch,
+    watches: Sequence[Sink],
 ) -> tuple[Sink, ...]:
     stop_on_failure, px_per_mm = rig.loop.when_recording_fails == "stop", rig.calibration.px_per_mm
     record = RecorderSink(recorder, stop, stop_on_failure=stop_on_failure, px_per_mm=px_per_mm)
-    sinks: list[Sink] = [record, watch]
+    sinks: list[Sink] = [record, *watches]
     if request.status_fd is not None:
         sinks.append(StatusSink(request.status_fd, camera, stimulator))
     if request.seconds is not None:
@@ -228,7 +232,12 @@ def _make_trigger(choice: Choice) -> Trigger:
 
 
 def _describe(
-    rig: Rig, camera: CameraInfo, model: PoseModel, parity: Mapping[str, Any], outputs: Mapping[str, TriggerInfo]
+    rig: Rig,
+    camera: CameraInfo,
+    model: PoseModel,
+    rules: Sequence[Rule],
+    parity: Mapping[str, Any],
+    outputs: Mapping[str, TriggerInfo],
 ) -> dict[str, Any]:
     skeleton = model.skeleton
     return {
@@ -246,6 +255,7 @@ def _describe(
             "parity": parity,
         },
         "identities": identity_names(rig, model),
+        "rules_in_python": {rule.name: rule.plugin.source for rule in rules if rule.plugin is not None},
         "triggers": {name: asdict(info) for name, info in outputs.items()},
         "machine": describe_machine(),
         "seed": rig.settings["camera"].get("seed"),

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from realtime.recording.records import (
     pack_poses,
     pack_tracks,
 )
+from realtime.rules import Rule
 from realtime.stimulus import Order, Stimulator
 from realtime.tracks import Prediction, Switch
 
@@ -134,6 +135,45 @@ class ModelWatch:
             reason = f"model: {self._n_bad} frames in a row with poses that no healthy network gives"
             self._disarm(Order("disarm", reason, processed.decided_ns, is_fault=True))
             self._n_bad = 0
+
+
+class RuleWatch:
+    """Disarms when a rule in Python breaks its protocol, or was too slow in so many frames in a row.
+
+    A rule that raised or gave no answer is unknown from then on, so that it asks for nothing. One that is slow goes on,
+    because no decision may depend on how fast a computer is; a replay has the order to disarm from the record.
+
+    Args:
+        rules: Those of the session; only those in Python are watched.
+        n_frames: So many.
+        disarm: Called with the order.
+    """
+
+    def __init__(self, rules: Sequence[Rule], n_frames: int, disarm: Callable[[Order], None]) -> None:
+        self._watched = [(rule, rule.plugin) for rule in rules if rule.plugin is not None]
+        self._n_frames = n_frames
+        self._disarm = disarm
+        self._n_slow = dict.fromkeys((rule.name for rule in rules), 0)
+        self._told: set[str] = set()
+
+    def append(self, processed: ProcessedFrame) -> None:
+        """Look how the rules behaved in this frame."""
+        for rule, plugin in self._watched:
+            reason = ""
+            if rule.fault and rule.name not in self._told:
+                self._told.add(rule.name)
+                reason = rule.fault
+            is_slow = rule.asked_ns > plugin.max_ms * 1e6
+            self._n_slow[rule.name] = self._n_slow[rule.name] + 1 if is_slow else 0
+            if self._n_slow[rule.name] == self._n_frames:
+                self._n_slow[rule.name] = 0
+                reason = (
+                    f"rule {rule.name}: {plugin.installed.target}: expected its answers on a frame within "
+                    f"{plugin.max_ms:g} ms, took longer in {self._n_frames} frames in a row, at last "
+                    f"{rule.asked_ns / 1e6:.1f} ms"
+                )
+            if reason:
+                self._disarm(Order("disarm", reason, processed.decided_ns, is_fault=True))
 
 
 class StatusSink:

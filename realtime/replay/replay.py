@@ -20,6 +20,7 @@ from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_poses
 from realtime.replay.compare import Comparer, Comparison
 from realtime.rig import Rig, parse_rig
+from realtime.rules import Rule
 from realtime.stimulus import Action, Intent, Order, Receipt, ReplayedOrders, replayed_triggers
 from realtime.timing import ReplayClock
 from triggers.base import TriggerEvent
@@ -144,6 +145,9 @@ def _parts(
     info = camera.open()
     model = _recorded_model(description, records) if frames_from == "poses" else load_model(rig)
     model.warm_up(info.height, info.width, info.channels)
+    rules = make_rules(rig, model)
+    if not perfect_devices:
+        _check_rules(folder, description, rules)
     actions = () if perfect_devices else tuple(_action(record) for record in records)
     infos = {} if perfect_devices else description.get("triggers", {})
     acknowledging_stops = [name for name, info in infos.items() if info.get("acknowledges_stop")]
@@ -151,7 +155,7 @@ def _parts(
         camera=camera,
         model=model,
         tracker=make_tracker(rig, model),
-        rules=make_rules(rig, model),
+        rules=rules,
         stimulator=make_stimulator(
             rig,
             replayed_triggers(rig.triggers, actions, acknowledging_stops),
@@ -164,6 +168,22 @@ def _parts(
         camera_lost_s=rig.loop.camera_lost_s,
         lookahead=make_lookahead(rig, model),
     )
+
+
+def _check_rules(folder: Path, description: Mapping[str, Any], rules: Sequence[Rule]) -> None:
+    """Refuse to replay with another version of a rule in Python than the session's own."""
+    recorded = description.get("rules_in_python", {})
+    for rule in rules:
+        if rule.plugin is not None and rule.plugin.source != recorded.get(rule.name):
+            was, now = _code_of(recorded.get(rule.name)), _code_of(rule.plugin.source)
+            raise ReplayError(
+                f"{folder}: rule {rule.name}: expected {was}, with which the session was recorded, got {now}; install "
+                "the recorded one, or ask with --rig what this one would have done"
+            )
+
+
+def _code_of(source: Mapping[str, str] | None) -> str:
+    return "no such rule" if source is None else f"{source['target']} of {source['package']} {source['version']}"
 
 
 def _recorded_model(description: Mapping[str, Any], records: Sequence[FrameRecord]) -> PoseModel:

@@ -1,5 +1,6 @@
 """Rules: conditions on the animals of a frame, written as data, decided in microseconds."""
 
+from realtime.rules.base import Animal, PythonRule
 from realtime.rules.compiled import Comparison
 from realtime.rules.errors import RuleError
 from realtime.rules.recording import DecisionTable, TrackTable
@@ -9,8 +10,10 @@ from realtime.rules.together import compile_rule, compile_rules, evaluate_record
 from realtime.rules.zones import ZoneSpec
 
 __all__ = [
+    "Animal",
     "Comparison",
     "DecisionTable",
+    "PythonRule",
     "RoleSpec",
     "Rule",
     "RuleContext",

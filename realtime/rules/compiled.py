@@ -6,17 +6,19 @@ in which the number is reported, so what a log shows is what was compared.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.rules.asked import Plugin
 from realtime.rules.bindings import Role
 from realtime.rules.calculation import N_INPUTS, Column, Op, has_memory, has_operands
 from realtime.rules.checked import Checker
 from realtime.rules.errors import Place, RuleError, Source
 from realtime.rules.functions import DEFAULT_WINDOW_S, FUNCTIONS, Function, Parameter, Result
+from realtime.rules.installed import checked_plugin, pair_problems
 from realtime.rules.kernel import Setting
 from realtime.rules.language import (
     Call,
@@ -75,6 +77,7 @@ class Program:
         needs: The rules that it names, and where.
         asks_for_pairs: Whether it asks for one pair of such a rule.
         predicts: Whether it asks where an animal will be.
+        plugin: Where it is a rule in Python, whose answers stand in this rule's own column of the states.
     """
 
     name: str
@@ -89,14 +92,20 @@ class Program:
     needs: Mapping[str, Place]
     asks_for_pairs: bool
     predicts: bool
+    plugin: Plugin | None = None
 
 
 def compile_program(name: str, spec: RuleSpec, context: RuleContext) -> Program:
     """Check a rule and compile it.
 
     Raises:
-        RuleError: See `checked_conditions`.
+        RuleError: See `checked_conditions` and `checked_plugin`.
     """
+    if spec.python is not None:
+        plugin = checked_plugin(name, spec.python, spec, context)
+        emitter = Emitter(context, spec)
+        emitter.answers(name, spec)
+        return replace(_program(name, spec, emitter, {}), plugin=plugin)
     return emit_program(name, spec, checked_conditions(name, spec, context), Emitter(context, spec))
 
 
@@ -107,11 +116,7 @@ def checked_conditions(name: str, spec: RuleSpec, context: RuleContext) -> list[
         RuleError: Everything that is wrong with the rule, one message for each of its keys.
     """
     pair = spec.any_pair or ()
-    problems = [
-        f"$.rules.{name}.any_pair: expected names that are not roles, got '{member}'; choose others, as in ['a', 'b']"
-        for member in pair
-        if member in context.roles
-    ]
+    problems = pair_problems(name, spec, context)
     conditions: list[Condition] = []
     for key, text in (("when", spec.when), ("until", spec.until)):
         if text is None:
@@ -157,6 +162,10 @@ def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitt
     """Compile checked conditions with a new emitter."""
     for condition in conditions:
         emitter.truth(condition.tree, condition)
+    return _program(name, spec, emitter, _needs(conditions))
+
+
+def _program(name: str, spec: RuleSpec, emitter: "Emitter", needs: Mapping[str, Place]) -> Program:
     settings = np.zeros(len(Setting), np.int64)
     settings[Setting.N_REGISTERS] = emitter.n_registers
     settings[[Setting.WHEN, Setting.UNTIL]] = [*emitter.results, -1][:2]
@@ -175,7 +184,7 @@ def emit_program(name: str, spec: RuleSpec, conditions: list["Condition"], emitt
         bindings=np.array(list(emitter.roles.values()), np.int32).reshape(-1, 2),
         settings=settings,
         width=emitter.width,
-        needs=_needs(conditions),
+        needs=needs,
         asks_for_pairs=emitter.asks_for_pairs,
         predicts=emitter.predicts,
     )
@@ -245,6 +254,13 @@ class Emitter:
                 self._emit(Op.NOT)
             case Call():
                 self._call(node, 1.0, condition)
+
+    def answers(self, rule: str, spec: RuleSpec) -> None:
+        """Append what a rule in Python answered on its animals, which stands where its state will."""
+        for role in spec.roles:
+            self._role(role)
+        self.asks_for_pairs = spec.any_pair is not None
+        self._emit(Op.STATE, list(self._context.rules).index(rule), *((-1, -1) if spec.any_pair is None else (0, 1)))
 
     def _comparison(self, node: Infix, condition: Condition) -> None:
         dimension = condition.checker.quantity(node.left).plain

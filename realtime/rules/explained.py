@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from realtime.rules import functions
+from realtime.rules.asked import Plugin
 from realtime.rules.language import Call, Number, Point, point_of
 from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.together import compile_rule
@@ -48,7 +49,7 @@ def explain(name: str, spec: RuleSpec, context: RuleContext) -> Explanation:
     used = {part.node.name for part in parts if isinstance(part.node, Call)}
     return Explanation(
         name,
-        tuple(_lines(parts)),
+        tuple(_lines(parts)) if rule.plugin is None else tuple(_python_lines(rule.plugin)),
         {role: _what(role, spec, context) for role in rule.roles},
         _nodes(parts, context),
         tuple(needed.name for needed in rule.needs),
@@ -86,7 +87,10 @@ def timing(spec: RuleSpec) -> tuple[str, ...]:
         told.append(f"turns on when it has been true for {spec.for_s:g} s without a break")
     if spec.refractory_s:
         told.append(f"does not turn on again within {spec.refractory_s:g} s of having turned on")
-    told.append("stays on until 'until' is true" if spec.until is not None else "is off as soon as 'when' is false")
+    if spec.python is not None:
+        told.append("is off as soon as the rule in Python does not answer True")
+    else:
+        told.append("stays on until 'until' is true" if spec.until is not None else "is off as soon as 'when' is false")
     held = "stays on" if spec.when_unknown == "hold" else "turns off"
     told.append(f"{held} when it is unknown; never turns on by what is unknown")
     if spec.require_identity is not None:
@@ -104,6 +108,15 @@ def _lines(parts: tuple[Part, ...]) -> Iterator[str]:
         if not isinstance(part.node, Point | Number):
             unit = f" in {part.unit}" if part.unit else ""
             yield f"{'  ' * (part.depth + 2)}{headline(part)}  [{part.kind}{unit}]"
+
+
+def _python_lines(plugin: Plugin) -> Iterator[str]:
+    installed = plugin.installed
+    yield f"  python: {plugin.entry}  [{installed.target} of {installed.package} {installed.version}]"
+    if installed.kind.__doc__:
+        yield f"    {installed.kind.__doc__.strip().splitlines()[0]}"
+    for key, value in plugin.options.model_dump(mode="json").items():
+        yield f"    {key} = {value}"
 
 
 def _what(role: str, spec: RuleSpec, context: RuleContext) -> str:

@@ -1,13 +1,14 @@
 """Rule: a compiled rule with its memory, for one frame at a time or a whole recording."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime.decision import Decision, Edge, State
+from realtime.rules.asked import Asked
 from realtime.rules.bindings import Binding, Memory
 from realtime.rules.compiled import Comparison, Program
 from realtime.rules.kernel import Outcome, Setting, machine_code
@@ -53,11 +54,15 @@ class Progress:
         is_latched: Whether the binding of its roles is on.
         true_ns: How long `when` has been true towards `for_s`.
         last_rising_ns: The time of the last RISING, None before the first.
+        answer: What a rule in Python answered on the frame.
+        told: Why it did not answer True, in its own words.
     """
 
     is_latched: bool
     true_ns: int
     last_rising_ns: int | None
+    answer: State | None = None
+    told: tuple[str, ...] = ()
 
 
 def _progress(memory: NDArray[np.int64], bindings: NDArray[np.int64], pair: tuple[int, int] | None) -> Progress:
@@ -68,6 +73,18 @@ def _progress(memory: NDArray[np.int64], bindings: NDArray[np.int64], pair: tupl
         bool(found[0, Binding.LATCHED]) if len(found) else False,
         int(found[0, Binding.TRUE_NS]) if len(found) else 0,
         int(memory[Memory.LAST_RISING_NS]) if memory[Memory.HAS_RISEN] else None,
+    )
+
+
+def _asked(program: Program) -> Asked | None:
+    if program.plugin is None:
+        return None
+    place = program.settings[Setting.IDENTITY]
+    return Asked(
+        program.plugin,
+        program.bindings,
+        any_pair=bool(program.settings[Setting.ANY_PAIR]),
+        least=None if place < 0 else float(program.constants[place]),
     )
 
 
@@ -86,6 +103,7 @@ class Rule:
         n_operations: Operations that a frame takes, for each pair where it is about any pair.
         roles: The names behind `Decision.track_ids`, in that order.
         comparisons: The comparisons behind `Decision.values`, in that order.
+        plugin: Where it is a rule in Python; else None.
     """
 
     def __init__(
@@ -102,6 +120,9 @@ class Rule:
         self._code = (program.code, program.constants, program.numbers)
         self._program = (program.bindings, settings)
         self._states = States() if states is None else states
+        self._column = column
+        self.plugin: Final = program.plugin
+        self._asked = _asked(program)
         self._frame: tuple[int, int] | None = None  # the last one that was evaluated
         self._predicts = program.predicts
         self._any_pair = bool(program.settings[Setting.ANY_PAIR])
@@ -118,6 +139,18 @@ class Rule:
         """Forget every frame, as before the first one."""
         self._memory[:] = 0
         self._frame = None
+        if self._asked is not None:
+            self._asked.reset()
+
+    @property
+    def fault(self) -> str:
+        """What a rule in Python did that is against its protocol, since when it is unknown; else the empty string."""
+        return "" if self._asked is None else self._asked.fault
+
+    @property
+    def asked_ns(self) -> int:
+        """How long a rule in Python took for its answers on the last frame, ns."""
+        return 0 if self._asked is None else self._asked.took_ns
 
     def warm_up(self) -> None:
         """Compile, or load what an earlier run compiled, so that the first frame is not late; changes no state."""
@@ -148,6 +181,8 @@ class Rule:
         if self._any_pair and n_tracks * (n_tracks - 1) > self._bindings.shape[1]:
             self._grow(n_tracks)
         self._states.fit(n_tracks)
+        if self._asked is not None:
+            self._asked.answer(tracks, frame_id, timestamp_ns, self._states.table[0, self._column])
         self._offsets[1] = n_tracks
         self._timestamp_ns[0] = timestamp_ns
         machine_code()(
@@ -213,6 +248,9 @@ class Rule:
         values = np.zeros((n_frames, self._values.shape[1]))
         memory = np.zeros(len(Memory), np.int64)
         bindings = self._binding_tables(int(np.diff(recording.offsets).max(initial=0)))
+        asked = None if self._asked is None else self._asked.anew()
+        if asked is not None:
+            asked.answer_recording(recording, states[:, self._column])
         roles, settings = self._program
         settings = settings.copy()
         settings[[Setting.ONLY_FIRST, Setting.ONLY_SECOND]] = pair or (0, 0)
@@ -247,7 +285,11 @@ class Rule:
             outcomes[:, Outcome.TRACK_IDS :],
             values,
         )
-        return decisions, _progress(memory, bindings, pair)
+        progress = _progress(memory, bindings, pair)
+        if asked is not None:
+            animals = outcomes[-1, Outcome.TRACK_IDS :].tolist()
+            progress = replace(progress, answer=asked.said(animals), told=asked.reasons(animals))
+        return decisions, progress
 
     def _binding_tables(self, n_tracks: int) -> NDArray[np.int64]:
         n_bindings = max(1, n_tracks * (n_tracks - 1)) if self._any_pair else 1

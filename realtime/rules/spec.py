@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,7 +17,12 @@ class RuleSpec(BaseModel):
     """One `[rules.NAME]` table: a condition on animals, and when it turns on and off.
 
     Attributes:
-        when: The condition that turns the rule on.
+        when: The condition that turns the rule on; or else `python`.
+        python: The name of an installed rule in Python, see `base.PythonRule`. It is true as long as that answers True.
+        options: What that rule lets one set.
+        roles: The roles of the rig that it is about, after those of `any_pair`.
+        max_ms: How long its answers on a frame may take together; 5 where nothing is said. Slower ones in
+            `safety.bad_frames` frames in a row are a fault.
         until: The condition that turns it off again; without one the rule is off as soon as `when` is false. A second
             threshold here is a hysteresis. While `until` is true the rule does not turn on.
         any_pair: Two names that are bound to every ordered pair of tracks; the rule is on if it is on for any.
@@ -32,13 +37,29 @@ class RuleSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    when: str
+    when: str | None = None
+    python: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    roles: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    max_ms: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     until: str | None = None
     any_pair: Annotated[tuple[str, str], Field(strict=False)] | None = None  # TOML has arrays, not tuples
     for_s: float = Field(default=0.0, ge=0, le=_DAY_S, allow_inf_nan=False)
     refractory_s: float = Field(default=0.0, ge=0, le=_DAY_S, allow_inf_nan=False)
     when_unknown: Literal["hold", "release"]
     require_identity: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.when is None) == (self.python is None):
+            got = "neither" if self.when is None else "both"
+            raise ValueError(f"expected either when or python, got {got}")
+        for key, is_given in (("options", self.options), ("roles", self.roles), ("max_ms", self.max_ms is not None)):
+            if is_given and self.python is None:
+                raise ValueError(f"{key}: expected python with it, got none; it is for rules in Python")
+        if self.until is not None and self.python is not None:
+            raise ValueError("until: expected when with it, got python; when such a rule ends is its own affair")
+        return self
 
     @model_validator(mode="after")
     def _two_names(self) -> Self:

@@ -93,8 +93,9 @@ def join_rule(program: Program, context: RuleContext) -> Rule:
 def _joined(programs: Mapping[str, Program], columns: list[str]) -> tuple[Rule, ...]:
     order = _order(programs)
     named = {need for program in programs.values() for need in program.needs}
+    shown = {name for name, program in programs.items() if name in named or program.plugin is not None}
     states = States(
-        len(columns) if named else 0, has_pairs=any(program.asks_for_pairs for program in programs.values())
+        len(columns) if shown else 0, has_pairs=any(program.asks_for_pairs for program in programs.values())
     )
     rules: dict[str, Rule] = {}
     for name in order:
@@ -102,7 +103,7 @@ def _joined(programs: Mapping[str, Program], columns: list[str]) -> tuple[Rule, 
         rules[name] = Rule(
             programs[name],
             states,
-            columns.index(name) if name in named else -1,
+            columns.index(name) if name in shown else -1,
             [rule for other, rule in rules.items() if other in needed],
         )
     return tuple(rules.values())

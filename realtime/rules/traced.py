@@ -11,7 +11,7 @@ from realtime.rules.functions import Result
 from realtime.rules.language import Call, Infix, Node, Number, Point, Prefix, is_constant, point_of
 from realtime.rules.rule import Rule
 from realtime.rules.spec import RuleContext, RuleSpec
-from realtime.rules.together import join_rule
+from realtime.rules.together import compile_rule, join_rule
 
 CONDITION = "condition"
 
@@ -54,7 +54,7 @@ class TracedRule:
 
 
 def compile_traced(name: str, spec: RuleSpec, context: RuleContext) -> TracedRule:
-    """Check a rule and compile it so that it tells the value of every part.
+    """Check a rule and compile it so that it tells the value of every part; a rule in Python has none.
 
     Args:
         name: The rule's name.
@@ -64,6 +64,8 @@ def compile_traced(name: str, spec: RuleSpec, context: RuleContext) -> TracedRul
     Raises:
         RuleError: Everything that is wrong with it.
     """
+    if spec.python is not None:
+        return TracedRule(compile_rule(name, spec, context), ())
     context = replace(context, rules={**context.rules, name: spec})
     conditions = checked_conditions(name, spec, context)
     emitter = _TracingEmitter(context, spec)

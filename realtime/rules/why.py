@@ -16,6 +16,7 @@ from realtime.rules.spec import RuleContext, RuleSpec
 from realtime.rules.traced import CONDITION, Part, TracedRule, compile_traced
 from realtime.tracks import Tracks
 
+_WHEN = {State.OFF: 0.0, State.ON: 1.0, State.UNKNOWN: math.nan}
 _COMPARISONS = ("<", "<=", ">", ">=")
 
 
@@ -141,9 +142,11 @@ def _reasons(
     animals: Mapping[str, int],
     parts: tuple[Told, ...],
 ) -> list[str]:
-    when = next(part.value for part in parts if part.key == "when")
+    when = _WHEN[progress.answer] if progress.answer is not None else next(p.value for p in parts if p.key == "when")
     until = next((part.value for part in parts if part.key == "until"), 0.0)
-    failing = [] if when == 1.0 else [_failing(part) for part in _blocking(parts, "when")]
+    failing = [] if when == 1.0 else [*progress.told, *(_failing(part) for part in _blocking(parts, "when"))]
+    if when != 1.0 and progress.answer is not None and not progress.told:
+        failing = [f"the rule in Python answered {_truth(when)}"]
     absent = _absent(traced, spec, context, tracks, animals)
     doubts = [] if spec.require_identity is None else _doubts(spec.require_identity, tracks, animals)
     # Whatever is unknown, what is false decides; else what is unknown is explained by what is not seen.

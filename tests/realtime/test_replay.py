@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from camera_drivers.frame import Frame
 from camera_drivers.frame_log import FrameLogWriter, read_frame_log
@@ -23,6 +24,7 @@ from realtime.recording.records import FrameRecord, NoteRecord
 from realtime.replay import ReplayError, replay_session
 from realtime.report import summary, summary_text, write_report
 from realtime.rig import load_rig
+from realtime.rules import PythonRule, registry
 
 SESSION_A = Path(__file__).parents[2] / ".." / "shared" / "data" / "flies_1024" / "session_a.mp4"
 
@@ -376,3 +378,76 @@ def test_another_horizon_is_told_as_such(session_ahead, tmp_path):
     comparison, _ = replay_session(session_ahead, rig=load_rig(tmp_path / "rig.toml"))
     assert not comparison.identical
     assert comparison.first_difference.endswith("tracks: the animals are the same, and where they will be differs")
+
+
+class NearInPython(PythonRule):
+    """The heads are near one another; breaks when it has been asked so many times."""
+
+    class Options(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+        breaks_at: int = 0
+
+    n_animals = 2
+    n_asked = 0
+
+    def evaluate(self, animals, timestamp_ns):
+        self.n_asked += 1
+        if self.n_asked == self.options.breaks_at:
+            raise ZeroDivisionError("a bug")
+        gap = np.hypot(*(animals[0]["head"] - animals[1]["head"]))
+        return None if np.isnan(gap) else gap < 150.0
+
+    def reset(self):
+        self.n_asked = 0
+
+
+@pytest.fixture
+def with_python(tmp_path, monkeypatch):
+    """Record a session with a rule in Python of a package of some version, which is installed then."""
+
+    def install(version):
+        brought = registry.Installed(NearInPython, "acme_rules:Near", "acme", version)
+        monkeypatch.setattr(registry, "load", lambda _: brought)
+
+    def record_with(options=""):
+        install("1.5")
+        rule = f'[rules.python]\npython = "near"\nany_pair = ["a", "b"]\nwhen_unknown = "release"\n{options}\n'
+        return record(tmp_path, simulated(60) + rule)
+
+    return install, record_with
+
+
+def test_a_rule_in_python_is_in_the_record_and_its_replay_identical(with_python):
+    _, record_with = with_python
+    session = record_with()
+    description = json.loads((session / "session.json").read_text())
+    assert description["rules_in_python"] == {
+        "python": {"python": "near", "target": "acme_rules:Near", "package": "acme", "version": "1.5"}
+    }
+    assert description["fault"] == ""
+    assert replay_session(session)[0].identical
+    frames = [record for record in read_log(session / "events.log") if isinstance(record, FrameRecord)]
+    states = {decision.state for frame in frames for decision in frame.decisions if decision.rule == "python"}
+    assert len(states) > 1
+
+
+def test_a_replay_with_another_version_of_a_rule_in_python_is_refused(with_python):
+    install, record_with = with_python
+    session = record_with()
+    install("1.6")
+    with pytest.raises(ReplayError) as caught:
+        replay_session(session)
+    assert str(caught.value) == (
+        f"{session}: rule python: expected acme_rules:Near of acme 1.5, with which the session was recorded, got "
+        "acme_rules:Near of acme 1.6; install the recorded one, or ask with --rig what this one would have done"
+    )
+    replay_session(session, rig=load_rig(session.parent / "rig.toml"))
+
+
+def test_a_rule_in_python_that_raises_disarms_and_its_replay_is_identical(with_python):
+    _, record_with = with_python
+    session = record_with("options = { breaks_at = 20 }")
+    fault = json.loads((session / "session.json").read_text())["fault"]
+    assert fault.startswith("rule python: acme_rules:Near raised ZeroDivisionError: a bug, on frame ")
+    comparison, _ = replay_session(session)
+    assert comparison.identical

@@ -1,5 +1,6 @@
 """A recording evaluated at once says what the live rule said frame by frame, to the last bit."""
 
+from collections.abc import Sequence
 from dataclasses import astuple
 
 import numpy as np
@@ -7,16 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from realtime.decision import Decision, Edge, State
 from realtime.rules import (
+    Animal,
     DecisionTable,
+    PythonRule,
     RuleContext,
     RuleSpec,
     TrackTable,
     compile_rule,
     compile_rules,
     evaluate_recording,
+    registry,
 )
 from realtime.rules.kernel import BLOCK
 from realtime.tracks import ARRAYS, Prediction, Tracks
@@ -196,3 +201,45 @@ def test_a_table_needs_as_many_of_each() -> None:
     assert str(caught.value) == (
         "track table: expected as many frame ids, timestamps and tracks, and at least one, got 2, 1 and 1"
     )
+
+
+class _NoOptions(BaseModel):
+    pass
+
+
+class _Approaching(PythonRule):
+    """Nearer than when it was asked before."""
+
+    Options = _NoOptions
+    n_animals = 2
+    before = np.nan
+
+    def evaluate(self, animals: Sequence[Animal], timestamp_ns: int) -> bool | None:
+        gap = float(np.hypot(*(animals[0]["head"] - animals[1]["thorax"])))
+        before, self.before = self.before, gap
+        return None if np.isnan(before - gap) else gap < before
+
+    def reset(self) -> None:
+        self.before = np.nan
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rule_in_python_says_the_same_live_and_on_a_recording_and_to_other_rules(
+    seed: int, context: RuleContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda _: registry.Installed(_Approaching, "here:Approaching", "here", "1"))
+    python = {"python": "approaching", "when_unknown": "hold"}
+    specs = {
+        "asks": {"when": "state(pair, a, b)", "any_pair": ("a", "b"), "when_unknown": "hold"},
+        "pair": python | {"any_pair": ("a", "b"), "for_s": 0.01},
+        "roles": python | {"roles": ("male", "second"), "when_unknown": "release"},
+        "sure": python | {"any_pair": ("a", "b"), "require_identity": 0.3, "refractory_s": 0.05},
+    }
+    rules = compile_rules({name: RuleSpec.model_validate(spec) for name, spec in specs.items()}, context)
+    frames, times_ns = random_frames(seed, 200, 3, 0.02), [index * 10_000_000 for index in range(200)]
+    tables = {rule.name: rule.evaluate_recording(TrackTable.stack(range(200), times_ns, frames)) for rule in rules}
+    for index, tracks in enumerate(frames):
+        for rule in rules:
+            assert same(rule.evaluate(tracks, index, times_ns[index]), tables[rule.name].decision(index))
+    assert set(tables["pair"].states.tolist()) == set(State)
+    assert tables["asks"].states.tolist() == tables["pair"].states.tolist()

@@ -1,0 +1,63 @@
+"""A rule in Python as a rig names it: found among the installed ones, its settings and roles checked."""
+
+from pydantic import ValidationError
+
+from realtime.rules import registry
+from realtime.rules.asked import Plugin
+from realtime.rules.errors import RuleError, suggestion
+from realtime.rules.spec import RuleContext, RuleSpec
+
+_MAX_MS = 5.0
+
+
+def checked_plugin(name: str, entry: str, spec: RuleSpec, context: RuleContext) -> Plugin:
+    """Return the rule in Python of a `[rules.NAME]` table, after one instance was made of it.
+
+    Raises:
+        RuleError: Everything that is wrong with it.
+    """
+    key = f"$.rules.{name}"
+    try:
+        installed = registry.load(entry)
+    except Exception as error:
+        known = isinstance(error, LookupError | ImportError | TypeError)
+        told = str(error.args[0]) if known and error.args else f"{type(error).__name__}: {error}"
+        raise RuleError(f"{key}.python: {told}") from error
+    problems = pair_problems(name, spec, context)
+    problems += [
+        f"{key}.roles: expected a role ({', '.join(context.roles) or 'the rig has none'}), got '{role}'"
+        f"{suggestion(role, tuple(context.roles))}"
+        for role in spec.roles
+        if role not in context.roles
+    ]
+    n_animals = len(spec.any_pair or ()) + len(spec.roles)
+    if n_animals != installed.kind.n_animals:
+        problems.append(
+            f"{key}.roles: expected {installed.kind.n_animals} animals in any_pair and roles together, as "
+            f"{installed.target} is about, got {n_animals}"
+        )
+    try:
+        options = installed.kind.Options.model_validate(spec.options)
+    except ValidationError as error:
+        problems += [
+            f"{key}.options{''.join(f'.{part}' for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
+            for detail in error.errors()
+        ]
+        raise RuleError("\n".join(problems)) from error
+    plugin = Plugin(name, entry, installed, options, context, _MAX_MS if spec.max_ms is None else spec.max_ms)
+    try:
+        plugin.make()
+    except Exception as error:  # noqa: BLE001 - somebody else's code
+        problems.append(f"{key}.python: {plugin.failed(error)}")
+    if problems:
+        raise RuleError("\n".join(problems))
+    return plugin
+
+
+def pair_problems(name: str, spec: RuleSpec, context: RuleContext) -> list[str]:
+    """Return what is wrong with the names of `any_pair`."""
+    return [
+        f"$.rules.{name}.any_pair: expected names that are not roles, got '{member}'; choose others, as in ['a', 'b']"
+        for member in spec.any_pair or ()
+        if member in context.roles
+    ]

@@ -1,0 +1,54 @@
+"""The rules in Python that a rig file can name: entry points in the group `poseloop.rules`, name → "module:Class"."""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from realtime.rules.base import PythonRule
+from realtime.rules.errors import suggestion
+
+GROUP = "poseloop.rules"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One rule that is installed.
+
+    Attributes:
+        kind: Its class.
+        target: Where that is, "module:Class".
+        package: The name of the package that brought it.
+        version: The package's.
+    """
+
+    kind: type[PythonRule]
+    target: str
+    package: str
+    version: str
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all rules in Python."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+def load(name: str) -> Installed:
+    """Return an installed rule; nothing but its module is imported.
+
+    Raises:
+        LookupError: There is no rule of this name; the message lists those there are.
+        ImportError: Its module needs a package that is not installed, or does not have the class.
+        TypeError: It is not a `PythonRule`.
+    """
+    entry = next(iter(entry_points(group=GROUP, name=name)), None)
+    if entry is None:
+        known = names()
+        listed = ", ".join(known) or f"no package is installed that has one in the group {GROUP}"
+        raise LookupError(f"expected a rule in Python ({listed}), got '{name}'{suggestion(name, known)}")
+    try:
+        kind = entry.load()
+    except AttributeError as error:
+        raise ImportError(f"{entry.value}: expected this class, got none: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, PythonRule)):
+        raise TypeError(f"{entry.value}: expected a subclass of realtime.rules.PythonRule, got {kind!r}")
+    package, version = ("", "") if entry.dist is None else (entry.dist.name, entry.dist.version)
+    return Installed(kind, entry.value, package, version)
