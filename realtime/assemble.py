@@ -5,9 +5,11 @@ from typing import Any
 
 import models.registry
 from camera_drivers.acquisition import Acquisition
+from camera_drivers.base import CameraInfo
 from models.base import PoseModel
 from models.errors import ModelDiffersError
 from realtime.lookahead import LookAhead
+from realtime.plane import Leveller, Plane
 from realtime.rig import Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rules
 from realtime.rules.errors import suggestion
@@ -176,9 +178,42 @@ def rule_context(rig: Rig, model: PoseModel) -> RuleContext:
             zones=rig.zones,
             rules=rig.rules,
             predicted_nodes=None if rig.lookahead is None else rig.lookahead.predicted_nodes(model.skeleton.nodes),
+            plane=rig.calibration.plane,
         )
     except RuleError as error:
         raise RigError([f"{rig.path}: {line}" for line in str(error).splitlines()]) from error
+
+
+def make_leveller(rig: Rig, model: PoseModel, camera: CameraInfo) -> Leveller | None:
+    """Build what levels the tracks for the rig's rules, compiled and ready; None where they are in px.
+
+    Raises:
+        RigError: See `fitting_plane`.
+    """
+    plane = fitting_plane(rig, camera.width, camera.height)
+    if plane is None:
+        return None
+    leveller = Leveller(plane, rig.tracker.max_tracks, len(model.skeleton.nodes))
+    leveller.warm_up()
+    return leveller
+
+
+def fitting_plane(rig: Rig, width_px: int, height_px: int) -> Plane | None:
+    """Return how the rig's pictures of this size are levelled; None where they are not.
+
+    Raises:
+        RigError: The calibration is for pictures of another size.
+    """
+    plane = rig.calibration.plane
+    if plane is not None and (plane.width_px, plane.height_px) != (width_px, height_px):
+        raise RigError(
+            [
+                f"{rig.path}: $.calibration: expected a calibration for pictures of {width_px}x{height_px} px, as the "
+                f"camera gives them, got one for {plane.width_px}x{plane.height_px} px; calibrate with the camera as "
+                "it is now, or write px_per_mm"
+            ]
+        )
+    return plane
 
 
 def make_stimulator(

@@ -3,13 +3,12 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-_Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
-_Row: TypeAlias = Annotated[tuple[_Number, _Number, _Number], Field(strict=False)]
-_Matrix: TypeAlias = Annotated[tuple[_Row, _Row, _Row], Field(strict=False)]
+from realtime.plane import Distortion, Matrix, Plane, check_lens, fitted_plane
+
 _Pair: TypeAlias = Annotated[tuple[int, int], Field(strict=False)]
 
 
@@ -18,16 +17,14 @@ class CalibrationError(ValueError):
 
 
 class Calibration(BaseModel):
-    """The scale of a camera's picture in the plane of the animals.
-
-    Rules use `px_per_mm` alone. The camera matrix, the distortion and the homography are for other programs and for
-    judging whether one scale is enough: no point is undistorted or transformed before rules compare it.
+    """How a camera sees the plane of the animals; `plane` is what rules make of it.
 
     Attributes:
         format_version: 1.
-        px_per_mm: Mean over the board, with the lens' distortion left in.
-        scale_error_percent: By how much a short length in mm anywhere on the board is off at most, because there is
-            only one `px_per_mm`.
+        px_per_mm: Mean over the board, with the lens' distortion left in; and exactly that of the levelled px.
+        scale_error_percent: By how much a short length in mm anywhere on the board would be off at most, if there were
+            only `px_per_mm`.
+        levelled_error_percent: The same in levelled px; None in files of versions that did not level.
         reprojection_px: Root mean square distance of the corners from where the fitted board has them, px.
         reprojection_mm: The same in mm.
         width_px, height_px: Of the pictures; the calibration is for this size.
@@ -45,6 +42,7 @@ class Calibration(BaseModel):
     format_version: Literal[1]
     px_per_mm: float = Field(gt=0, allow_inf_nan=False)
     scale_error_percent: float = Field(ge=0, allow_inf_nan=False)
+    levelled_error_percent: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     reprojection_px: float = Field(ge=0, allow_inf_nan=False)
     reprojection_mm: float = Field(ge=0, allow_inf_nan=False)
     width_px: int = Field(gt=0)
@@ -52,9 +50,20 @@ class Calibration(BaseModel):
     corners: _Pair
     square_mm: float = Field(gt=0, allow_inf_nan=False)
     pictures: Annotated[tuple[str, ...], Field(strict=False)]
-    homography_px_to_mm: _Matrix
-    camera_matrix: _Matrix | None = None
-    distortion: Annotated[tuple[_Number, ...], Field(strict=False)] | None = None
+    homography_px_to_mm: Matrix
+    camera_matrix: Matrix | None = None
+    distortion: Distortion | None = None
+
+    @model_validator(mode="after")
+    def _has_a_plane(self) -> Self:
+        check_lens(self.camera_matrix, self.distortion)
+        self.plane()
+        return self
+
+    def plane(self) -> Plane:
+        """Return the plane in which one `px_per_mm` holds."""
+        size_px = self.width_px, self.height_px
+        return fitted_plane(self.homography_px_to_mm, self.px_per_mm, size_px, self.camera_matrix, self.distortion)
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
@@ -88,8 +97,9 @@ def load_calibration(path: Path) -> Calibration:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
+        what = first["msg"].removeprefix("Value error, ")
         raise CalibrationError(
-            f"{path}: expected a calibration as poseloop calibrate writes it, got in {where}: {first['msg']}"
+            f"{path}: expected a calibration as poseloop calibrate writes it, got in {where}: {what}"
         ) from error
     except ValueError as error:
         raise CalibrationError(f"{path}: not valid {suffix[1:].upper()}: {error}") from error

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 import triggers.registry
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.base import PoseModel
 from models.errors import ModelError
-from realtime.assemble import check_parity, load_model, make_camera, make_lookahead, make_rules
+from realtime.assemble import check_parity, fitting_plane, load_model, make_camera, make_lookahead, make_rules
 from realtime.rig import Rig, RigError, load_rig
 from triggers.base import TriggerInfo
 from triggers.errors import TriggerError
@@ -45,6 +47,8 @@ def check_rig(path: Path) -> list[Finding]:
         return [Finding("error", "rig", line) for line in error.mistakes]
     findings = [Finding("ok", "rig", f"{path}: {len(rig.rules)} rules, {len(rig.stimuli)} stimuli")]
     info = _attempt(findings, "camera", lambda: _check_camera(rig, findings))
+    if info is not None:
+        _attempt(findings, "calibration", lambda: _check_calibration(rig, info, findings))
     _attempt(findings, "model", lambda: _check_model(rig, info, findings))
     for name in rig.triggers:
         _attempt(findings, f"trigger {name}", lambda name=name: _check_trigger(rig, name, findings))  # type: ignore[misc]
@@ -74,6 +78,23 @@ def _check_camera(rig: Rig, findings: list[Finding]) -> CameraInfo:
         rate = "" if info.frame_rate_hz is None else f", {info.frame_rate_hz:g} frames/s"
         findings.append(Finding("ok", "camera", f"{seen}{rate}"))
     return info
+
+
+def _check_calibration(rig: Rig, info: CameraInfo, findings: list[Finding]) -> None:
+    plane = fitting_plane(rig, info.width, info.height)
+    if plane is None:
+        return
+    unseen = float(np.isnan(plane.levelled(plane.grid())[:, 0]).mean())
+    findings.append(Finding("ok", "calibration", f"levelled, {rig.calibration.px_per_mm:.4f} px/mm"))
+    if unseen > 0:
+        findings.append(
+            Finding(
+                "warning",
+                "calibration",
+                f"{unseen:.0%} of the picture lies beyond the plane's horizon or where the lens' distortion folds "
+                "back; for rules an animal is not seen there",
+            )
+        )
 
 
 def _check_model(rig: Rig, info: CameraInfo | None, findings: list[Finding]) -> None:

@@ -67,18 +67,18 @@ def find_board(path: Path, board: Board) -> Sighting:
     return Sighting(path, gray, np.asarray(corners, np.float64).reshape(-1, 2))
 
 
-def calibrate(sightings: Sequence[Sighting], board: Board, max_scale_error_percent: float) -> Calibration:
+def calibrate(sightings: Sequence[Sighting], board: Board, max_error_percent: float) -> Calibration:
     """Return what the board says of the camera.
 
     Args:
         sightings: One picture of the board in the plane of the animals; or that one first, and more at other tilts, for
             the distortion.
         board: The board.
-        max_scale_error_percent: How much one `px_per_mm` may be off anywhere on the board.
+        max_error_percent: How much a length may be off anywhere on the board after levelling.
 
     Raises:
-        CalibrationError: There are pictures of several sizes or too few for a distortion, or one `px_per_mm` is off by
-            too much.
+        CalibrationError: There are pictures of several sizes or too few for a distortion, or a levelled length is off
+            by too much.
     """
     plane = sightings[0]
     height_px, width_px = plane.image.shape
@@ -93,22 +93,16 @@ def calibrate(sightings: Sequence[Sighting], board: Board, max_scale_error_perce
             f"expected one picture, or at least {MIN_PICTURES} of the board at different tilts for the distortion, got "
             f"{len(sightings)}"
         )
-    px_per_mm, error_percent = _scale(plane, board)
-    if error_percent > max_scale_error_percent:
-        raise CalibrationError(
-            f"{plane.path}: expected a board that one px_per_mm describes to {max_scale_error_percent:g} %, got one on "
-            f"which it is off by up to {error_percent:.1f} %; point the camera straight at the plane of the animals "
-            "and lay the board flat into it, use a lens that bends no lines, or allow more with --max-error-percent"
-        )
+    px_per_mm = float(np.mean(_scales(plane.corners_px, board)))
     lens = _lens(sightings, board) if len(sightings) > 1 else None
     corners_px = plane.corners_px if lens is None else lens.undistorted(plane.corners_px)
     homography = _homography(corners_px, board.points_mm)
     off_mm = np.linalg.norm(_through(homography, corners_px) - board.points_mm, axis=1)
     back_px = np.linalg.norm(_through(_homography(board.points_mm, corners_px), board.points_mm) - corners_px, axis=1)
-    return Calibration(
+    found = Calibration(
         format_version=1,
         px_per_mm=px_per_mm,
-        scale_error_percent=error_percent,
+        scale_error_percent=_error_percent(plane.corners_px, px_per_mm, board),
         reprojection_px=_rms(back_px) if lens is None else lens.reprojection_px,
         reprojection_mm=_rms(off_mm),
         width_px=width_px,
@@ -120,6 +114,15 @@ def calibrate(sightings: Sequence[Sighting], board: Board, max_scale_error_perce
         camera_matrix=None if lens is None else lens.matrix.tolist(),
         distortion=None if lens is None else tuple(lens.distortion.tolist()),
     )
+    levelled = _error_percent(found.plane().levelled(plane.corners_px), px_per_mm, board)
+    if not levelled <= max_error_percent:
+        more = "" if lens is not None else "give more pictures, at other tilts, if the lens bends lines; "
+        raise CalibrationError(
+            f"{plane.path}: expected a board on which levelled lengths are right to {max_error_percent:g} %, got one "
+            f"on which they are off by up to {levelled:.1f} % (with one px_per_mm {found.scale_error_percent:.1f} %); "
+            f"{more}see that the board is flat and its corners are right, or allow more with --max-error-percent"
+        )
+    return found.model_copy(update={"levelled_error_percent": levelled})
 
 
 def drawn(sighting: Sighting, board: Board) -> NDArray[np.uint8]:
@@ -152,16 +155,14 @@ def _lens(sightings: Sequence[Sighting], board: Board) -> _Lens:
     return _Lens(np.asarray(matrix, np.float64), np.asarray(distortion, np.float64).ravel(), float(error_px))
 
 
-def _scale(sighting: Sighting, board: Board) -> tuple[float, float]:
-    """Return px a mm over the board, and by how many percent a square's side or diagonal is off at most."""
-    shape = (board.rows, board.columns, 2)
-    px_per_mm = float(np.mean(_scales(sighting.corners_px.reshape(shape), board)))
-    smooth = _smoothed(sighting.corners_px, board).reshape(shape)
-    return px_per_mm, float(np.abs(_scales(smooth, board) / px_per_mm - 1.0).max() * 100.0)
+def _error_percent(corners_px: NDArray[np.float64], px_per_mm: float, board: Board) -> float:
+    """Return by how many percent a square's side or diagonal is off at most."""
+    return float(np.abs(_scales(_smoothed(corners_px, board), board) / px_per_mm - 1.0).max() * 100.0)
 
 
-def _scales(grid_px: NDArray[np.float64], board: Board) -> NDArray[np.float64]:
+def _scales(corners_px: NDArray[np.float64], board: Board) -> NDArray[np.float64]:
     """Return px a mm along every side and every diagonal of a square."""
+    grid_px = corners_px.reshape(board.rows, board.columns, 2)
     side, diagonal = board.square_mm, board.square_mm * np.sqrt(2.0)
     steps = (
         (grid_px[:, 1:] - grid_px[:, :-1], side),

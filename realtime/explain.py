@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from realtime.folder import EVENTS
 from realtime.lookahead import LookAhead
+from realtime.plane import Plane
 from realtime.recording.errors import LogReadError
 from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_tracks
@@ -74,13 +75,16 @@ def _tracks(xy: NDArray[np.float32]) -> Tracks:
     )
 
 
-def session_tracks(folder: Path, n_nodes: int, lookahead: LookAhead | None = None) -> TrackTable:
+def session_tracks(
+    folder: Path, n_nodes: int, lookahead: LookAhead | None = None, plane: Plane | None = None
+) -> TrackTable:
     """Return the tracks of a session; a log that was cut short gives what stands before.
 
     Args:
         folder: The session folder.
         n_nodes: Nodes of the skeleton that the rules speak of.
         lookahead: Says where the animals will be, from what was recorded, whatever the session's own said.
+        plane: Makes levelled px of px, as the rules want them; None to keep px.
 
     Raises:
         ValueError: It has no frames, or animals of another skeleton.
@@ -102,7 +106,11 @@ def session_tracks(folder: Path, n_nodes: int, lookahead: LookAhead | None = Non
         raise ValueError(
             f"{folder}: expected animals of {n_nodes} nodes, as the rig's model has, got {got}; name the session's rig"
         )
-    return TrackTable.stack(frame_ids, timestamps_ns, frames)
+    table = TrackTable.stack(frame_ids, timestamps_ns, frames)
+    if plane is None:
+        return table
+    predicted_xy = None if table.predicted_xy is None else plane.levelled(table.predicted_xy)
+    return replace(table, xy=plane.levelled(table.xy), predicted_xy=predicted_xy)
 
 
 def _predicted(record: FrameRecord, lookahead: LookAhead | None) -> Tracks:

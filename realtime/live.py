@@ -32,6 +32,7 @@ from realtime.assemble import (
     identity_names,
     load_model,
     make_camera,
+    make_leveller,
     make_lookahead,
     make_rules,
     make_stimulator,
@@ -138,7 +139,7 @@ def run_live(
         opened.callback(model.close)
         rules = make_rules(rig, model)
         tracker = make_tracker(rig, model)
-        lookahead = make_lookahead(rig, model)
+        lookahead, leveller = make_lookahead(rig, model), make_leveller(rig, model, info)
         model.warm_up(info.height, info.width, info.channels)
         parity = check_parity(rig, model, fires=bool(rig.triggers) and not request.dry_run)
         session_folder.create_folder(out)
@@ -168,6 +169,7 @@ def run_live(
             sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watches)),
             camera_lost_s=rig.loop.camera_lost_s,
             lookahead=lookahead,
+            leveller=leveller,
         )
         # Only now: threads that a model starts inherit what the thread that starts them has.
         ask_for_short_slices()

@@ -12,6 +12,7 @@ from models.base import PoseModel
 from models.poses import Poses
 from realtime.decision import Decision
 from realtime.lookahead import LookAhead
+from realtime.plane import Leveller
 from realtime.stimulus import Action, Stimulator
 from realtime.timing import Clock
 from realtime.tracking import GreedyTracker
@@ -56,6 +57,7 @@ class Parts:
         sinks: Each is given every processed frame, in this order.
         camera_lost_s: No frame for this long ends the run.
         lookahead: Says where the animals will be; None where the rig does not ask for it.
+        leveller: Makes levelled px of px for rules; None where the rig has no file of `poseloop calibrate`.
     """
 
     camera: Camera
@@ -67,6 +69,7 @@ class Parts:
     sinks: Sequence[Sink]
     camera_lost_s: float
     lookahead: LookAhead | None = None
+    leveller: Leveller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ def process(parts: Parts, frame: Frame, index: int, grabbed_ns: int) -> Processe
     if parts.lookahead is not None:
         tracks = parts.lookahead.predict(tracks, frame.timestamp_ns)
     updated_ns = monotonic_ns()
-    decisions = tuple([rule.evaluate(tracks, frame.frame_id, frame.timestamp_ns) for rule in parts.rules])
+    seen = tracks if parts.leveller is None else parts.leveller.level(tracks)
+    decisions = tuple([rule.evaluate(seen, frame.frame_id, frame.timestamp_ns) for rule in parts.rules])
     evaluated_ns = monotonic_ns()
     decided_ns = parts.clock.now_ns()
     if parts.lookahead is not None:

@@ -15,6 +15,7 @@ from camera_drivers.base import Camera
 from models.base import PoseModel
 from realtime.calibration import CalibrationError, load_calibration
 from realtime.lookahead import LookAheadOptions
+from realtime.plane import Plane
 from realtime.recording import LogReadError, RecordingOptions
 from realtime.recording.records import IntentRecord
 from realtime.recording.stimuli import recorded_stimulus
@@ -69,19 +70,23 @@ class CalibrationOptions(_Section):
     """Length scale of the image.
 
     Attributes:
-        px_per_mm: px a mm, or None where no rule uses mm.
-        file: A file of `poseloop calibrate` instead, from which `px_per_mm` is taken when the rig is read; the rig's
-            settings then have the number, so that a replay does not need the file. Distortion and homography in it are
-            not used.
+        px_per_mm: px a mm, one for the whole picture; None where no rule uses mm.
+        file: A file of `poseloop calibrate` instead: rules see levelled px. It is read when the rig is, and the rig's
+            settings then have `px_per_mm` and `plane` in its place, so that a replay does not need the file.
+        plane: How px are levelled, as a session's record has it; together with `px_per_mm`.
     """
 
     px_per_mm: float | None = Field(default=None, gt=0)
     file: str | None = None
+    plane: Plane | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.px_per_mm is not None and self.file is not None:
-            raise ValueError("expected either px_per_mm or file, got both; remove one")
+        if self.file is not None and (self.px_per_mm is not None or self.plane is not None):
+            other = "px_per_mm" if self.px_per_mm is not None else "plane"
+            raise ValueError(f"expected either {other} or file, got both; remove one")
+        if self.plane is not None and self.px_per_mm is None:
+            raise ValueError("expected px_per_mm with plane, got none")
         return self
 
 
@@ -334,11 +339,12 @@ def _check_references(sections: _RigFile, mistakes: _Mistakes) -> None:
 
 
 def _calibrated(options: CalibrationOptions, base: Path, mistakes: _Mistakes) -> CalibrationOptions:
-    """Return the calibration with the number of its file filled in."""
+    """Return the calibration with the content of its file in the file's place."""
     if options.file is None:
         return options
     try:
-        return CalibrationOptions(px_per_mm=load_calibration((base / options.file).resolve()).px_per_mm)
+        found = load_calibration((base / options.file).resolve())
+        return CalibrationOptions(px_per_mm=found.px_per_mm, plane=found.plane())
     except CalibrationError as error:
         mistakes.add("$.calibration.file", str(error))
         return options

@@ -1,4 +1,4 @@
-"""The command `calibrate`: the scale of a camera from pictures of a checkerboard."""
+"""The command `calibrate`: how a camera sees the plane of the animals, from pictures of a checkerboard."""
 
 import json
 import re
@@ -23,13 +23,16 @@ def calibrate(
     square_mm: Annotated[float, typer.Option("--square-mm", help="Side of a square, mm.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The calibration to write, .toml or .json.")],
     max_error_percent: Annotated[
-        float, typer.Option("--max-error-percent", min=0.0, help="How much one px_per_mm may be off on the board.")
+        float,
+        typer.Option("--max-error-percent", min=0.0, help="How much a levelled length may be off on the board."),
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    r"""Find a checkerboard, write px a mm, and draw what was found beside it; a rig names the file in \[calibration].
+    r"""Find a checkerboard, write how the camera sees its plane, and draw what was found beside it.
 
-    Rules use px_per_mm alone; distortion and homography are written for other programs.
+    A rig names the file in \[calibration]: then rules see the animals levelled, the camera's tilt and the lens'
+    distortion undone. Or it takes px_per_mm alone, one scale for the whole picture; how far off lengths are is told
+    for both. For a distortion that holds out to the picture's edges, some pictures have to show the board there.
     """
     import cv2  # noqa: PLC0415 - heavy, and only wanted here
 
@@ -48,9 +51,10 @@ def calibrate(
         if as_json:
             typer.echo(json.dumps({"out": str(out), "drawings": list(map(str, drawings)), **found.model_dump()}))
             return
-        lens = "" if found.distortion is None else f"; distortion k1 {found.distortion[0]:+.4f}, not used by rules"
+        lens = "" if found.distortion is None else f"; distortion k1 {found.distortion[0]:+.4f}"
         console.print(
-            f"{out}: {found.px_per_mm:.4f} px/mm, off by at most {found.scale_error_percent:.2f} % on the board; "
+            f"{out}: {found.px_per_mm:.4f} px/mm; on the board a length is off by at most "
+            f"{found.levelled_error_percent:.2f} % levelled, {found.scale_error_percent:.2f} % with one px_per_mm; "
             f"reprojection {found.reprojection_px:.3f} px, {found.reprojection_mm:.4f} mm{lens}\n"
             f"look whether the corners are right: {', '.join(map(str, drawings))}",
             markup=False,

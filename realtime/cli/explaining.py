@@ -50,8 +50,9 @@ def explain(
 
     The rules are those of RIG, on the animals that the session recorded, so that a changed rule can be tried.
     """
-    from realtime.assemble import load_model, make_lookahead, make_rules, rule_context  # noqa: PLC0415 - heavy, and only wanted here
+    from realtime.assemble import fitting_plane, load_model, make_lookahead, make_rules, rule_context  # noqa: PLC0415 - heavy, and only wanted here
     from realtime.explain import frame_index, measure, session_tracks  # noqa: PLC0415
+    from realtime.folder import read_description  # noqa: PLC0415
     from realtime.rules.explained import explain as explained  # noqa: PLC0415
 
     with clear_errors():
@@ -63,7 +64,9 @@ def explain(
             ready, context = make_rules(loaded, model), rule_context(loaded, model)
             lookahead = make_lookahead(loaded, model, kept=True)
         if session is not None:
-            recording = session_tracks(session, len(context.node_names), lookahead)
+            camera = read_description(session)["camera"]
+            plane = fitting_plane(loaded, camera["width"], camera["height"])
+            recording = session_tracks(session, len(context.node_names), lookahead, plane)
             found = _why(loaded, context, names, recording, frame_index(recording, frame, at))
             _show_why(found, as_json=as_json)
             return

@@ -14,7 +14,7 @@ from models.recorded import PoseTable, RecordedModel
 from models.skeleton import Skeleton
 from realtime import folder as session_folder
 from realtime import session
-from realtime.assemble import load_model, make_lookahead, make_rules, make_stimulator, make_tracker
+from realtime.assemble import load_model, make_leveller, make_lookahead, make_rules, make_stimulator, make_tracker
 from realtime.loop import Parts, ProcessedFrame, Sink, StopRequest
 from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, unpack_poses
@@ -167,6 +167,7 @@ def _parts(
         sinks=(),
         camera_lost_s=rig.loop.camera_lost_s,
         lookahead=make_lookahead(rig, model),
+        leveller=make_leveller(rig, model, info),
     )
 
 

@@ -21,7 +21,7 @@ from realtime.recording.protocol import VIDEO_FILE
 from realtime.recording.records import DecisionRecord, FrameRecord, unpack_tracks
 from realtime.report.drawing import PALETTE, escape, svg
 from realtime.report.session_data import Bout, SessionData
-from realtime.report.values import identity_names, quantity, recorded_rule
+from realtime.report.values import identity_names, quantity, recorded_plane, recorded_rule
 from realtime.tracks import Tracks
 
 _PICTURE_PX = 480
@@ -139,7 +139,7 @@ def picture(tracks: Tracks, image: NDArray[np.uint8] | None, description: Mappin
         parts.append(_embedded(image, box))
     for row in range(len(tracks.track_ids)):
         parts += _skeleton(tracks, row, box, scale, description)
-    parts += _scale_bar(scale, description)
+    parts += _scale_bar(scale, _px_per_mm(description, box))
     return svg(_PICTURE_PX, _PICTURE_PX, parts, label)
 
 
@@ -267,8 +267,19 @@ def _heading(
     )
 
 
-def _scale_bar(scale: float, description: Mapping[str, Any]) -> list[str]:
-    px_per_mm = description.get("rig", {}).get("calibration", {}).get("px_per_mm")
+def _px_per_mm(description: Mapping[str, Any], box: tuple[float, float, float, float]) -> float | None:
+    """Return the px of the picture to a mm, from left to right in the middle of a box; None where that is not known."""
+    px_per_mm: float | None = description.get("rig", {}).get("calibration", {}).get("px_per_mm")
+    plane = recorded_plane(description)
+    if px_per_mm is None or plane is None:
+        return px_per_mm
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    left, right = plane.levelled(np.array([[x - 1.0, y], [x + 1.0, y]]))
+    levelled_px = float(np.hypot(*(right - left)))
+    return 2.0 * px_per_mm / levelled_px if levelled_px > 0.0 else None
+
+
+def _scale_bar(scale: float, px_per_mm: float | None) -> list[str]:
     if not px_per_mm:
         return []
     fitting = [mm for mm in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if mm * px_per_mm * scale <= _PICTURE_PX / 3]

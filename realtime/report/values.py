@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from realtime.decision import State
 from realtime.lookahead import LookAheadOptions
+from realtime.plane import Plane
 from realtime.report.drawing import ALARM, INK, Scale, curve, line, svg, text, thin_out, tick_label
 from realtime.report.session_data import Bout, SessionData
 from realtime.report.timeline import LEFT, ON_COLOR, RIGHT, WIDTH, drawable, time_axis
@@ -75,11 +76,18 @@ def recorded_rule(description: Mapping[str, Any], name: str) -> Rule | None:
             px_per_mm=rig.get("calibration", {}).get("px_per_mm"),
             zones={zone: ZoneSpec.model_validate(spec) for zone, spec in rig.get("zones", {}).items()},
             predicted_nodes=_predicted_nodes(rig, model),
+            plane=recorded_plane(description),
             rules={rule: RuleSpec.model_validate(spec) for rule, spec in rig["rules"].items()},
         )
         return compile_rule(name, context.rules[name], context)
     except (KeyError, ValidationError, RuleError):
         return None  # a session of another version: its numbers are still there, without their names
+
+
+def recorded_plane(description: Mapping[str, Any]) -> Plane | None:
+    """Return how a session's px were levelled for its rules; None where they were not."""
+    found = description.get("rig", {}).get("calibration", {}).get("plane")
+    return None if found is None else Plane.model_validate(found)
 
 
 def _predicted_nodes(rig: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -355,7 +355,7 @@ class Emitter:
         """Return where the constants hold a zone, and the centre's node."""
         if point.role not in self._zones:
             self._zones[point.role] = len(self.constants)
-            self.constants += encoded(self._context.zones[point.role], self._context.px_per_mm)
+            self.constants += encoded(self._context.zones[point.role], self._context.px_per_mm, self._context.plane)
         centre = self._context.centre
         return [self._zones[point.role], 0 if centre is None else self._context.node_names.index(centre)]
 

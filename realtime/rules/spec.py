@@ -1,14 +1,15 @@
 """What a rig file says of rules and roles, and what a rule has to know of the rig."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from realtime.plane import Plane
 from realtime.rules.errors import RuleError, suggestion
-from realtime.rules.zones import ZoneSpec
+from realtime.rules.zones import ZoneSpec, encoded
 
 _DAY_S = 86_400
 
@@ -102,9 +103,11 @@ class RuleContext:
         zones: The rig's zones.
         rules: All rules of the rig, as far as they may ask for one another.
         predicted_nodes: The nodes that the look-ahead predicts; None where the rig has none.
+        plane: Where the tracks that rules are given are levelled: how, so that zones are too. None for tracks in px.
 
     Raises:
-        RuleError: A name is not a node or a class, or the calibration is not a positive number.
+        RuleError: A name is not a node or a class, the calibration is not a positive number, or a zone in px is where
+            nothing can be levelled.
     """
 
     node_names: tuple[str, ...]
@@ -117,6 +120,7 @@ class RuleContext:
     zones: Mapping[str, ZoneSpec] = field(default_factory=dict)
     rules: Mapping[str, RuleSpec] = field(default_factory=dict)
     predicted_nodes: tuple[str, ...] | None = None
+    plane: Plane | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -137,8 +141,16 @@ class RuleContext:
             for name, zone in self.zones.items()
             if zone.unit == "mm" and self.px_per_mm is None
         ]
+        problems += self._zones_off_the_plane()
         if problems:
             raise RuleError("\n".join(problems))
+
+    def _zones_off_the_plane(self) -> Iterator[str]:
+        for name, zone in self.zones.items():
+            try:
+                encoded(zone, self.px_per_mm, self.plane)
+            except ValueError as error:
+                yield f"$.zones.{name}: {error}"
 
 
 def _unknown(key: str, what: str, known: tuple[str, ...], got: str) -> str:

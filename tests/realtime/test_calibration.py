@@ -52,6 +52,17 @@ WRONG: dict[str, tuple[str, str | None, str]] = {
     "no calibration": ("c.toml", "", "expected a calibration as poseloop calibrate writes it, got in format_version"),
     "no scale": ("c.json", changed(px_per_mm=0), "got in px_per_mm: Input should be greater than 0"),
     "another version": ("c.json", changed(format_version=2), "got in format_version: Input should be 1"),
+    "no plane": (
+        "c.json",
+        changed(homography_px_to_mm=[[1.0, 0.0, 0.0]] * 3),
+        "got in the file: expected a homography of a plane that is seen, got one without an inverse",
+    ),
+    "half a lens": (
+        "c.json",
+        changed(distortion=[0.1, 0.0, 0.0, 0.0, 0.0]),
+        "got in the file: expected camera_matrix and distortion together, got one of them",
+    ),
+    "a distortion of another model": ("c.json", changed(distortion=[0.1] * 8), "got in distortion"),
     "another key": ("c.json", changed(scale=3), "got in scale: Extra inputs are not permitted"),
 }
 
@@ -77,14 +88,28 @@ def rig(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def test_a_rig_takes_its_scale_from_the_file_and_keeps_it(tmp_path: Path, rig: Callable[[str], Path]) -> None:
-    save_calibration(PLAIN, tmp_path / "board.toml")
+@pytest.mark.parametrize("calibration", [PLAIN, WITH_LENS], ids=["one picture", "several"])
+def test_a_rig_takes_its_plane_from_the_file_and_keeps_it(
+    tmp_path: Path, rig: Callable[[str], Path], calibration: Calibration
+) -> None:
+    save_calibration(calibration, tmp_path / "board.toml")
     loaded = load_rig(rig('file = "board.toml"'))
     assert loaded.calibration.px_per_mm == 30.25
+    assert loaded.calibration.plane == calibration.plane()
     (tmp_path / "board.toml").unlink()
-    assert parse_rig(loaded.settings, loaded.path).calibration.px_per_mm == 30.25
+    kept = json.loads(json.dumps(loaded.settings))
+    assert parse_rig(kept, loaded.path).calibration == loaded.calibration  # to the last bit
 
 
+def test_a_file_of_a_version_that_did_not_level(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text(changed())
+    assert "levelled_error_percent" not in (tmp_path / "old.json").read_text()
+    found = load_calibration(tmp_path / "old.json")
+    assert found.levelled_error_percent is None
+    assert found.plane().levelling == PLAIN.plane().levelling
+
+
+PLANE = "{ width_px = 512, height_px = 512, levelling = [[1, 0, 0], [0, 1, 0], [0, 0, 1]] }"
 MISTAKES = {
     "a file that is not there": (
         'file = "board.toml"',
@@ -94,6 +119,11 @@ MISTAKES = {
         'px_per_mm = 3.0\nfile = "board.toml"',
         "$.calibration: expected either px_per_mm or file, got both; remove one",
     ),
+    "a plane beside a file": (
+        f'file = "board.toml"\nplane = {PLANE}',
+        "$.calibration: expected either plane or file, got both; remove one",
+    ),
+    "a plane without its scale": (f"plane = {PLANE}", "$.calibration: expected px_per_mm with plane, got none"),
 }
 
 

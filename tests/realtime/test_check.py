@@ -4,6 +4,9 @@ import onnxruntime
 import pytest
 
 from realtime.check import check_rig
+from realtime.live import Request, run_live
+from realtime.loop import StopRequest
+from realtime.rig import RigError
 from triggers.lock import DeviceLock
 
 RIG = """
@@ -89,6 +92,44 @@ def test_a_damaged_reference_is_an_error(parity_of, spot_model):
     ((level, text),) = parity_of()
     assert level == "error"
     assert text.startswith(f"{spot_model / 'reference.npz'}: expected SHA-256 ")
+
+
+LEVELLED = """
+[calibration]
+px_per_mm = 10.0
+plane = {{ width_px = {size}, height_px = 96, levelling = [[1, 0, 0], [0, 1, 0], {horizon}] }}
+"""
+
+
+def calibration_of(tmp_path, spot_model, size=96, horizon="[0, 0, 1]"):
+    rig = tmp_path / "rig.toml"
+    rig.write_text(RIG.format(model=spot_model) + LEVELLED.format(size=size, horizon=horizon))
+    return [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "calibration"]
+
+
+def test_a_calibration_for_pictures_of_another_size(tmp_path, spot_model):
+    mistake = (
+        f"{tmp_path / 'rig.toml'}: $.calibration: expected a calibration for pictures of 96x96 px, as the camera gives "
+        "them, got one for 64x96 px; calibrate with the camera as it is now, or write px_per_mm"
+    )
+    assert calibration_of(tmp_path, spot_model, size=64) == [("error", mistake)]
+    with pytest.raises(RigError) as caught:
+        run_live(Request(rig=str(tmp_path / "rig.toml"), out=str(tmp_path / "session")), StopRequest())
+    assert caught.value.mistakes == [mistake]
+    assert not (tmp_path / "session").exists()
+
+
+def test_how_much_of_the_picture_is_levelled(tmp_path, spot_model):
+    assert calibration_of(tmp_path, spot_model) == [("ok", "levelled, 10.0000 px/mm")]
+    # The horizon is the row 47.5, the middle of the picture.
+    assert calibration_of(tmp_path, spot_model, horizon="[0.0, 1.0, -47.5]") == [
+        ("ok", "levelled, 10.0000 px/mm"),
+        (
+            "warning",
+            "48% of the picture lies beyond the plane's horizon or where the lens' distortion folds back; for rules an "
+            "animal is not seen there",
+        ),
+    ]
 
 
 def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, spot_model):

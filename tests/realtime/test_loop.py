@@ -10,6 +10,7 @@ from models.poses import Poses
 from realtime.decision import State
 from realtime.lookahead import LookAhead, LookAheadOptions
 from realtime.loop import run_loop
+from realtime.plane import Leveller, Plane
 from realtime.rules import RuleContext, RuleSpec, compile_rule
 
 
@@ -123,3 +124,25 @@ class NotingRule:
     def evaluate(self, tracks, frame_id, timestamp_ns):
         self._asked.append(tracks)
         return self._evaluate(tracks, frame_id, timestamp_ns)
+
+
+def test_rules_see_levelled_px_and_everybody_else_px(make_bench):
+    """Every px is one and a half levelled ones: of animals that are 100 px apart, 150 are told."""
+    plane = Plane(width_px=8, height_px=8, levelling=((1.5, 0.0, 7.0), (0.0, 1.5, 0.0), (0.0, 0.0, 1.0)))
+    bench = make_bench(n_frames=3)
+    options = LookAheadOptions(horizon_ms=20.0)
+    context = RuleContext(("head", "thorax", "abdomen"), centre="thorax", predicted_nodes=("thorax",), plane=plane)
+    spec = RuleSpec(
+        when="distance(a, predicted(b)) > 140 px and distance(a, b) > 160 px", any_pair=("a", "b"), when_unknown="hold"
+    )
+    parts = replace(
+        bench.parts,
+        rules=(compile_rule("near", spec, context),),
+        lookahead=LookAhead(options, ("head", "thorax", "abdomen"), 8),
+        leveller=Leveller(plane, 8, 3),
+    )
+    run_loop(parts, bench.stop)
+    for frame in bench.sink.frames:
+        assert frame.decisions[0].values == (150.0, 150.0)
+        assert frame.tracks.xy[:, 1, 0].tolist() == [10.0, 110.0]
+        assert frame.tracks.prediction.xy[:, 1, 0].tolist() == [10.0, 110.0]

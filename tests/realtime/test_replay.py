@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -17,13 +18,16 @@ from camera_drivers.frame_log import FrameLogWriter, read_frame_log
 from camera_drivers.sim import SimOptions, SimScene
 from models.exported import ZOO
 from models.quantising import quantise
+from realtime.assemble import load_model, make_lookahead, make_rules
+from realtime.calibration import Calibration, save_calibration
+from realtime.explain import session_tracks
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
 from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord, NoteRecord
 from realtime.replay import ReplayError, replay_session
 from realtime.report import summary, summary_text, write_report
-from realtime.rig import load_rig
+from realtime.rig import load_rig, parse_rig
 from realtime.rules import PythonRule, registry
 
 SESSION_A = Path(__file__).parents[2] / ".." / "shared" / "data" / "flies_1024" / "session_a.mp4"
@@ -56,7 +60,7 @@ front = "head"
 back = "abdomen"
 centre = "thorax"
 [calibration]
-px_per_mm = 24.0
+{calibration}
 [rules.near]
 any_pair = ["a", "b"]
 when = "distance(a.head, b.thorax) < {near} mm"
@@ -86,7 +90,15 @@ video = "{video}"
 """
 
 
-USUAL = {"frames": "every", "model": "zoo:sim_pair", "model_more": "", "near": 5, "far": 6, "video": "none"}
+USUAL = {
+    "frames": "every",
+    "model": "zoo:sim_pair",
+    "model_more": "",
+    "near": 5,
+    "far": 6,
+    "video": "none",
+    "calibration": "px_per_mm = 24.0",
+}
 
 
 def record(folder, camera, **changes):
@@ -183,6 +195,63 @@ def test_what_auto_was_live_is_what_a_replay_takes(tmp_path, monkeypatch):
     comparison, _ = replay_session(session, rig=load_rig(other))
     assert comparison.n_replayed == 30
     assert not comparison.poses.identical
+
+
+LEVELLED = """
+[lookahead]
+horizon_ms = 20.0
+[zones.food]
+circle = [256, 256, 90]
+unit = "px"
+[rules.ahead]
+any_pair = ["a", "b"]
+when = "distance(predicted(a.head), b.thorax) < 4 mm and in_zone(a, food)"
+when_unknown = "release"
+"""
+TILTED = Calibration(  # 25 mm above its plane, tilted by 20 deg
+    format_version=1,
+    px_per_mm=24.0,
+    scale_error_percent=20.0,
+    reprojection_px=0.1,
+    reprojection_mm=0.003,
+    width_px=512,
+    height_px=512,
+    corners=(9, 6),
+    square_mm=2.0,
+    pictures=("board.png",),
+    homography_px_to_mm=((1 / 24, 0.0, -32 / 3), (0.0, 1 / 24, -32 / 3), (0.0, 0.0005, 0.9)),
+    camera_matrix=((600.0, 0.0, 256.0), (0.0, 600.0, 256.0), (0.0, 0.0, 1.0)),
+    distortion=(-0.2, 0.01, 0.001, 0.0, 0.0),
+)
+
+
+def test_a_levelled_session_is_identical_without_its_calibration(tmp_path):
+    made, moved = tmp_path / "made", tmp_path / "moved"
+    made.mkdir()
+    save_calibration(TILTED, made / "board.toml")
+    record(made, simulated() + LEVELLED, calibration='file = "board.toml"').rename(moved)
+    shutil.rmtree(made)
+    comparison, frames_from = replay_session(moved)
+    assert frames_from == "source"
+    assert comparison.first_difference == ""
+    assert comparison.poses.identical
+    # The whole recording at once gives the bits that were decided live, and those of one scale are others.
+    settings = json.loads((moved / "session.json").read_text())["rig"]
+    rig = parse_rig(settings, tmp_path / "rig.toml")
+    frames = [frame for frame in read_log(moved / "events.log") if isinstance(frame, FrameRecord)]
+    with closing(load_model(rig)) as model:
+        n_nodes, rules = len(model.skeleton.nodes), make_rules(rig, model)
+        lookahead = make_lookahead(rig, model, kept=True)
+    assert {rule.name for rule in rules} == {"near", "facing", "ahead"}
+    table = session_tracks(moved, n_nodes, lookahead, rig.calibration.plane)
+    for rule in rules:
+        live = [decision for frame in frames for decision in frame.decisions if decision.rule == rule.name]
+        whole = rule.evaluate_recording(table)
+        assert np.array([decision.values for decision in live]).tobytes() == whole.values.tobytes()
+        assert [decision.state for decision in live] == whole.states.tolist()
+        assert len(set(whole.states.tolist())) > 1
+    del settings["calibration"]["plane"]
+    assert not replay_session(moved, rig=parse_rig(settings, tmp_path / "rig.toml"))[0].identical
 
 
 def test_a_session_that_followed_by_optical_flow_is_identical_and_needs_its_pictures(tmp_path):

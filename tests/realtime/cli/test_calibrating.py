@@ -1,6 +1,7 @@
 """`poseloop calibrate`: a file for a rig, a drawing for the eye, and refusals with what to do."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,9 @@ def test_a_calibration_and_a_drawing(tmp_path: Path, board: Path) -> None:
     code, text, _ = calibrate(board, "--corners", "7x4", "--square-mm", "2.5", "--out", out)
     assert code == 0
     assert load_calibration(out).px_per_mm == pytest.approx(16.0, rel=1e-3)
-    assert " px/mm, off by at most 0." in text
+    assert re.search(
+        r" px/mm; on the board a length is off by at most 0\.\d\d % levelled, 0\.\d\d % with one px_per_mm; ", text
+    )
     drawing = cv2.imread(str(tmp_path / "calibration.1.png"))
     assert drawing is not None
     assert drawing.shape == (300, 420, 3)

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from realtime.cli.commands import app
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
+from realtime.recording.log import read_log
+from realtime.recording.records import FrameRecord
 
 TWO_RULES = """
 [loop]
@@ -24,6 +26,11 @@ for_s = 60
 when_unknown = "hold"
 [recording]
 video = "none"
+"""
+LEVELLED = """
+[calibration]
+px_per_mm = 24.0
+plane = { width_px = 512, height_px = 512, levelling = [[1, 0, 0], [0, 1, 0], [0, 0.0005, 0.9]] }
 """
 
 
@@ -51,6 +58,27 @@ def test_the_rules_of_a_rig(session: Path) -> None:
     assert code == 0
     assert near["nodes"] == ["head", "thorax"]
     assert 0 < near["cost"]["p50_us"] <= near["cost"]["p99_us"]
+
+
+def test_why_in_a_levelled_session(tmp_path: Path, rig_text: Callable[..., str]) -> None:
+    """What is explained is the number that was compared, in mm of the tilted plane."""
+    rig, out = tmp_path / "rig.toml", tmp_path / "session"
+    rest = TWO_RULES.replace("< 1 px", "< 1 mm") + LEVELLED
+    text = rig_text(rest, camera='n_frames = 20\npace = "consumer"')
+    rig.write_text(text)
+    end = run_live(Request(rig=str(rig), out=str(out)), StopRequest())
+    assert end.end.error is None
+    frames = [record for record in read_log(out / "events.log") if isinstance(record, FrameRecord)]
+    recorded = {decision.values[0] for decision in frames[5].decisions if decision.rule == "near"}
+    code, told, _ = explain(rig, "--session", out, "--frame", frames[5].frame_id, "--rule", "near", "--json")
+    assert code == 0
+    assert recorded <= {pair["parts"][1]["value"] for pair in json.loads(told)["rules"]}
+    rig.write_text(text.replace("height_px = 512", "height_px = 500"))
+    code, _, error = explain(rig, "--session", out)
+    assert code == 2
+    assert (
+        "expected a calibration for pictures of 512x512 px, as the camera gives them, got one for 512x500 px" in error
+    )
 
 
 def test_why_a_rule_is_not_on(session: Path) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,26 @@ def test_skeletons_lie_on_their_pixels(recorded: Path) -> None:
     a_pixel = width / picture.shape[1]
     for circle in circles:
         assert np.hypot(*(seen - circle).T).min() < 0.75 * a_pixel  # the marks were set on whole pixels
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.25])
+def test_the_scale_bar_is_that_of_its_place(recorded: Path, stretch: float) -> None:
+    """A plane that is stretched by 1.25 has 1.25 levelled px to a px, so that a mm is shorter on the picture."""
+    data = load_session(recorded)
+    shot = choose_shots(data, 1)[0]
+
+    def length_of_a_mm(description: Mapping[str, Any]) -> float:
+        drawing = figure(shot, Pictures({}, ""), description)
+        bar = re.search(r'<path d="M([\d.]+) \d+H([\d.]+)" stroke="#1b1f24"', drawing)
+        label = re.search(r'class="scale" text-anchor="middle">([\d.]+) mm<', drawing)
+        assert bar is not None
+        assert label is not None
+        return (float(bar[2]) - float(bar[1])) / float(label[1])
+
+    plane = {"width_px": 512, "height_px": 512, "levelling": [[stretch, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]}
+    rig = data.description["rig"]
+    levelled = {**data.description, "rig": {**rig, "calibration": {**rig["calibration"], "plane": plane}}}
+    assert length_of_a_mm(levelled) == pytest.approx(length_of_a_mm(data.description) / stretch, rel=0.01)
 
 
 def test_without_pictures_the_skeletons_stand_alone(recorded: Path, no_pictures: TakePictures) -> None:
