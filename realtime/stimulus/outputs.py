@@ -233,8 +233,11 @@ class Outputs:
         undelivered: list[str] = []
         for name in request.stimulus.spec.triggers:
             command_id, self._next_id = self._next_id, self._next_id + 1
-            commands.append((name, command_id))
             try:
+                if self._interlock.running(name, pulse.channel, moment.now_ns):  # a device refuses a busy channel
+                    commands.append((name, STOP_ID))
+                    self._switch_off(name, pulse.channel, moment)
+                commands.append((name, command_id))
                 receipt = self._triggers[name].fire(pulse, command_id, moment.available_ns + self._deadline_ns)
             except TriggerError as error:
                 self.disarm(f"{name}: {error}")
@@ -260,15 +263,17 @@ class Outputs:
             stopped = self._last_on[name, channel]
             commands.append((name, STOP_ID))
             try:
-                is_acknowledged_later = self._triggers[name].stop(channel)
+                self._switch_off(name, channel, moment)
             except TriggerError as error:
                 self.disarm(f"{name}: {error}")
                 return (_at(stopped, moment).intent(moment, "failed", str(error), tuple(commands)),)
-            if is_acknowledged_later:
-                self._interlock.stop_asked(name, channel, moment.now_ns)
-            else:
-                self._interlock.stopped(name, channel, moment.now_ns)
         return () if stopped is None else (_at(stopped, moment).intent(moment, "stopped", "", tuple(commands)),)
+
+    def _switch_off(self, trigger: str, channel: int, moment: Moment) -> None:
+        if self._triggers[trigger].stop(channel):  # it is acknowledged later
+            self._interlock.stop_asked(trigger, channel, moment.now_ns)
+        else:
+            self._interlock.stopped(trigger, channel, moment.now_ns)
 
     def _stop_sham(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
         request, ends_ns = self._shams.pop(stimulus.name, (None, 0))

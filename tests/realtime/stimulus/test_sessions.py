@@ -11,6 +11,7 @@ from realtime.recording.log import read_log
 from realtime.recording.records import FrameRecord
 from realtime.replay import replay_session
 from realtime.rig import RigError, load_rig
+from realtime.stimulus.action import STOP_ID
 from realtime.stimulus.controls import Arms
 
 FACING = """
@@ -169,6 +170,39 @@ stop_on_release = true
     assert comparison.first_difference == ""
 
 
+def test_a_device_refuses_nothing_of_what_is_repeated_or_outranks_another(tmp_path, record):
+    """It refuses a channel that is busy, so what runs there has to be stopped first."""
+    stimuli = """
+[rules.there]
+any_pair = ["a", "b"]
+when = "visible(a) and visible(b)"
+when_unknown = "hold"
+[stimuli.steady]
+rule = "there"
+triggers = ["laser"]
+channel = 2
+duration_ms = 60
+while_on = true
+[stimuli.low]
+rule = "there"
+triggers = ["laser"]
+channel = 3
+duration_ms = 60000
+[stimuli.high]
+schedule_s = [0.5, 1.0]
+triggers = ["laser"]
+channel = 3
+duration_ms = 20
+priority = 1
+"""
+    session = record(tmp_path, stimuli)
+    assert len(told(session, "steady", "sent")) > 5
+    assert len(told(session, "high", "sent")) == 2
+    assert [event for frame in frames(session) for event in frame.trigger_events if event.kind == "refused"] == []
+    comparison, _ = replay_session(session)
+    assert comparison.first_difference == ""
+
+
 def test_the_arms_in_the_record_are_those_of_the_seed(master):
     rig = load_rig(master.parent / "rig.toml")
     intents = [intent for frame in frames(master) for intent in frame.intents]
@@ -190,6 +224,7 @@ def test_the_device_was_sent_what_was_recorded_as_sent_and_no_sham(master):
         for intent in frame.intents
         if intent.outcome == "sent"
         for _, command_id in intent.commands
+        if command_id != STOP_ID
     ]
     assert recorded
     assert on_device == recorded
