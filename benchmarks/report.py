@@ -27,6 +27,7 @@ TITLES = {
     "tracker_scaling": "The tracker",
     "assembly": "Bottom-up assembly",
     "trigger_roundtrip": "Triggers",
+    "endurance": "Ten minutes",
     "throughput": "Offline",
     "floor": "How fast it could be",
 }
