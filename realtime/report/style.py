@@ -16,15 +16,15 @@ section { border-top: 1px solid var(--rule); padding-top: 30px; margin-top: 38px
 .note { color: var(--muted); font-size: 16px; max-width: 62em; margin-top: 12px; }
 .note strong { color: var(--ink); }
 .warning { border-left: 5px solid var(--alarm); background: #fdf1ef; padding: 10px 16px; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(6, 1fr); gap: 1px; background: var(--rule);
+.tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 1px; background: var(--rule);
   border: 1px solid var(--rule); margin-top: 26px; }
 .tile { background: #fff; padding: 16px 16px 14px; display: flex; flex-direction: column; }
 .tile b { font-size: 32px; line-height: 1.2; letter-spacing: -0.02em; white-space: nowrap; }
 .tile b small { font-size: 18px; font-weight: 500; letter-spacing: 0; }
-.tile span { font-size: 15px; line-height: 1.35; }
+.tile span { font-size: 15px; line-height: 1.35; overflow-wrap: anywhere; }
 .tile .more { color: var(--muted); }
 .tile.alarm b { color: var(--alarm); }
-@media (max-width: 1000px) { .tiles { grid-template-columns: repeat(3, 1fr); } }
+@media (max-width: 1000px) { .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 table { border-collapse: collapse; margin: 12px 0 16px; font-size: 17px; }
 th, td { text-align: left; padding: 5px 22px 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--muted); font-weight: 500; font-size: 15px; white-space: nowrap; }
