@@ -135,6 +135,27 @@ def test_a_stop_that_the_line_loses_is_sent_again(board, until):
         assert event.host_ns > board.pins[-1][0], "and not reported as off before it was"
 
 
+def test_a_pulse_right_behind_a_stop_is_carried_out(board, until):
+    """So is a stimulus repeated, and so does one outrank another: a busy channel would be refused."""
+    trigger = SerialTrigger(SerialOptions(port=board.port, ack_timeout_ms=5_000))
+    trigger.open()
+    told = []
+
+    def is_answered(command_id):
+        told.extend((event.kind, event.command_id) for event in trigger.poll())
+        return told[-1:] == [("ack", command_id)]
+
+    with closing(trigger):
+        for command_id in (1, 2, 3):
+            if command_id > 1:
+                trigger.stop(0)
+            trigger.fire(Pulse(0, 400_000), command_id, time.monotonic_ns() + 10**10)
+            until.true(lambda number=command_id: is_answered(number))
+        until.true(lambda: trigger.poll() == () and len(board.pins) == 6)
+    assert told == [("ack", 1), ("stopped", None), ("ack", 2), ("stopped", None), ("ack", 3)]
+    assert [level for _, _, level in board.pins] == [True, False] * 3
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGSTOP", "SIGKILL"])
 def test_the_pin_is_low_in_time_when_the_host_gets_a_signal(board, host, until, name):
     assert board.pins[-1][2]
