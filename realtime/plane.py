@@ -207,17 +207,7 @@ class Leveller:
                 prediction.pose_error_px,
                 prediction.switches,
             )
-        return Tracks(
-            tracks.track_ids,
-            self._xy[:n],
-            tracks.node_scores,
-            tracks.identity_confidence,
-            tracks.last_seen_ns,
-            tracks.class_ids,
-            tracks.suspect_ids,
-            tracks.corrected_ids,
-            prediction,
-        )
+        return tracks.placed(self._xy[:n], prediction)
 
 
 class _At(IntEnum):

@@ -164,19 +164,10 @@ class LookAhead:
     def _joined(self, tracks: Tracks, horizon_ns: int, into: _Room, switches: tuple[Switch, ...]) -> Tracks:
         n = len(tracks.track_ids)
         answer: Answer = in_python(answer_in)(into.answer, *self._sizes)
-        return Tracks(
-            tracks.track_ids,
-            tracks.xy,
-            tracks.node_scores,
-            tracks.identity_confidence,
-            tracks.last_seen_ns,
-            tracks.class_ids,
-            tracks.suspect_ids,
-            tracks.corrected_ids,
-            Prediction(
-                horizon_ns, answer.xy[:n], into.flags[0, :n], answer.error_px[:n], answer.pose_error_px[:n], switches
-            ),
+        prediction = Prediction(
+            horizon_ns, answer.xy[:n], into.flags[0, :n], answer.error_px[:n], answer.pose_error_px[:n], switches
         )
+        return tracks.placed(tracks.xy, prediction)
 
     def _switches(self, track_ids: NDArray[np.int32], flags: NDArray[np.bool_]) -> tuple[Switch, ...]:
         found = []
