@@ -229,8 +229,8 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
 
 def _make_trigger(choice: Choice) -> Trigger:
     driver = triggers.registry.load(choice.name)
-    trigger = driver(choice.options)
-    return ReopeningTrigger(lambda: driver(choice.options)) if isinstance(trigger, PortTrigger) else trigger
+    is_on_a_port = issubclass(driver, PortTrigger)
+    return ReopeningTrigger(lambda: driver(choice.options)) if is_on_a_port else driver(choice.options)
 
 
 def _describe(
