@@ -9,20 +9,7 @@ from realtime.loop import StopRequest
 from realtime.rig import RigError
 from triggers.lock import DeviceLock
 
-RIG = """
-[camera]
-driver = "sim"
-width_px = 96
-height_px = 96
-body_px = 20.0
-[model]
-kind = "exported"
-path = "{model}"
-[animal]
-front = "head"
-back = "abdomen"
-centre = "thorax"
-"""
+CAMERA = "width_px = 96\nheight_px = 96\nbody_px = 20.0"
 LASER = """
 [rules.always]
 any_pair = ["a", "b"]
@@ -42,13 +29,24 @@ GOES_UNNOTICED = "this device does not say what it did; a command that is lost o
 
 
 @pytest.fixture
-def parity_of(tmp_path, spot_model):
+def write_rig(tmp_path, rig_text, spot_model):
+    """Write a rig with the small model and other sections: `write_rig(more)`."""
+
+    def write(more=""):
+        rig = tmp_path / "rig.toml"
+        rig.write_text(rig_text(more, camera=CAMERA, model=spot_model))
+        return rig
+
+    return write
+
+
+@pytest.fixture
+def parity_of(write_rig):
     """What `check` says of the parity of the small model in a rig."""
 
     def look(more=""):
-        rig = tmp_path / "rig.toml"
-        rig.write_text(RIG.format(model=spot_model) + more)
-        return [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "parity"]
+        findings = check_rig(write_rig(more))
+        return [(finding.level, finding.text) for finding in findings if finding.subject == "parity"]
 
     return look
 
@@ -61,9 +59,9 @@ def test_an_equal_engine_is_found_equal(parity_of):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_what_the_model_runs_in_is_told(tmp_path, spot_model, precision):
-    rig = tmp_path / "rig.toml"
-    rig.write_text(RIG.format(model=spot_model).replace("[animal]", f'precision = "{precision}"\n[animal]'))
+def test_what_the_model_runs_in_is_told(write_rig, precision):
+    rig = write_rig()
+    rig.write_text(rig.read_text().replace("[animal]", f'precision = "{precision}"\n[animal]'))
     (text,) = (finding.text for finding in check_rig(rig) if finding.subject == "model")
     assert text == f"exported: 3 nodes, onnxruntime {onnxruntime.__version__}, cpu, fp32"
 
@@ -101,28 +99,27 @@ plane = {{ width_px = {size}, height_px = 96, levelling = [[1, 0, 0], [0, 1, 0],
 """
 
 
-def calibration_of(tmp_path, spot_model, size=96, horizon="[0, 0, 1]"):
-    rig = tmp_path / "rig.toml"
-    rig.write_text(RIG.format(model=spot_model) + LEVELLED.format(size=size, horizon=horizon))
-    return [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "calibration"]
+def calibration_of(write_rig, size=96, horizon="[0, 0, 1]"):
+    findings = check_rig(write_rig(LEVELLED.format(size=size, horizon=horizon)))
+    return [(finding.level, finding.text) for finding in findings if finding.subject == "calibration"]
 
 
-def test_a_calibration_for_pictures_of_another_size(tmp_path, spot_model):
+def test_a_calibration_for_pictures_of_another_size(tmp_path, write_rig):
     mistake = (
         f"{tmp_path / 'rig.toml'}: $.calibration: expected a calibration for pictures of 96x96 px, as the camera gives "
         "them, got one for 64x96 px; calibrate with the camera as it is now, or write px_per_mm"
     )
-    assert calibration_of(tmp_path, spot_model, size=64) == [("error", mistake)]
+    assert calibration_of(write_rig, size=64) == [("error", mistake)]
     with pytest.raises(RigError) as caught:
         run_live(Request(rig=str(tmp_path / "rig.toml"), out=str(tmp_path / "session")), StopRequest())
     assert caught.value.mistakes == [mistake]
     assert not (tmp_path / "session").exists()
 
 
-def test_how_much_of_the_picture_is_levelled(tmp_path, spot_model):
-    assert calibration_of(tmp_path, spot_model) == [("ok", "levelled, 10.0000 px/mm")]
+def test_how_much_of_the_picture_is_levelled(write_rig):
+    assert calibration_of(write_rig) == [("ok", "levelled, 10.0000 px/mm")]
     # The horizon is the row 47.5, the middle of the picture.
-    assert calibration_of(tmp_path, spot_model, horizon="[0.0, 1.0, -47.5]") == [
+    assert calibration_of(write_rig, horizon="[0.0, 1.0, -47.5]") == [
         ("ok", "levelled, 10.0000 px/mm"),
         (
             "warning",
@@ -132,11 +129,10 @@ def test_how_much_of_the_picture_is_levelled(tmp_path, spot_model):
     ]
 
 
-def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, spot_model):
+def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, write_rig):
     address = f"ipc://{tmp_path}/lamp"
     lamp = LASER.replace('driver = "simulated"', f'driver = "zmq"\naddress = "{address}"\npattern = "pub"')
-    rig = tmp_path / "rig.toml"
-    rig.write_text(RIG.format(model=spot_model) + lamp)
+    rig = write_rig(lamp)
     with DeviceLock(address):
         ((level, text),) = [(found.level, found.text) for found in check_rig(rig) if found.subject == "trigger laser"]
     assert level == "error"
@@ -170,11 +166,8 @@ def test_a_trigger_that_a_session_drives_is_left_alone(tmp_path, spot_model):
         ),
     ],
 )
-def test_what_a_trigger_does_for_safety_is_shown_and_what_it_does_not_is_a_warning(
-    tmp_path, spot_model, driver, expected
-):
-    rig = tmp_path / "rig.toml"
-    rig.write_text(RIG.format(model=spot_model) + LASER.replace('driver = "simulated"', driver))
+def test_what_a_trigger_does_for_safety_is_shown_and_what_it_does_not_is_a_warning(write_rig, driver, expected):
+    rig = write_rig(LASER.replace('driver = "simulated"', driver))
     found = [(finding.level, finding.text) for finding in check_rig(rig) if finding.subject == "trigger laser"]
     assert [level for level, _ in found] == [level for level, _ in expected]
     matches = [re.fullmatch(pattern, text) for (_, pattern), (_, text) in zip(expected, found, strict=True)]
