@@ -63,19 +63,29 @@ class FolderModel(PoseModel):
     def __init__(self, options: ExportedOptions) -> None:
         self._folder = model_folder(options.path)
         self.spec = ModelSpec.load(self._folder)
-        offered = [one for one in self.precisions if one != "int8" or self.spec.int8 is not None]
-        self._engine_options = with_fastest(options, offered)
+        self._engine_options = self.in_precision(options, self.spec, self._folder)
         self.precision = concrete(self._engine_options)
-        if self.precision not in self.precisions:
-            # OpenVINO keeps float32 from the last convolution on, but here there are coordinates between two networks.
-            raise ModelNotOpenError(
-                f"{self._folder}: precision: expected {', '.join(self.precisions[:-1])} or {self.precisions[-1]} for "
-                f"kind exported, got {self.precision}; use kind guided"
-            )
         self._graphs = self.spec.graphs(self._folder, self.precision)
         self._skeleton = self.spec.plan()
         self._shape = self.spec.image.shape
         self._reader = pose_reader(self.spec)
+
+    @classmethod
+    def in_precision(cls, options: EngineOptions, spec: ModelSpec, folder: Path) -> EngineOptions:
+        """Return the options with a precision in the place of `auto`.
+
+        Raises:
+            ModelNotOpenError: This way of running a model cannot compute in it.
+        """
+        offered = [one for one in cls.precisions if one != "int8" or spec.int8 is not None]
+        chosen = with_fastest(options, offered)
+        if concrete(chosen) not in cls.precisions:
+            # OpenVINO keeps float32 from the last convolution on, but here there are coordinates between two networks.
+            raise ModelNotOpenError(
+                f"{folder}: precision: expected {', '.join(cls.precisions[:-1])} or {cls.precisions[-1]} for kind "
+                f"exported, got {chosen.precision}; use kind guided"
+            )
+        return chosen
 
     @property
     def skeleton(self) -> Skeleton:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.options import EngineOptions
-from models.engines.registry import ALL_OPTIONS, INT8_OPTIONS
+from models.engines.registry import ALL_OPTIONS, BF16_OPTIONS, INT8_OPTIONS
 from models.errors import ModelError, ModelNotOpenError
 from models.export.reference import stored_reference
 from models.exported import ExportedModel, ExportedOptions, FolderModel, model_folder
@@ -74,7 +74,7 @@ def candidates(spec: ModelSpec, n_cores: int | None = None) -> list[Candidate]:
     kinds = ("exported", "guided") if spec.parts is not None else ("exported",)
     engines = [options for options in ALL_OPTIONS if options.engine != "tensorflow"]
     if spec.parts is not None:
-        engines.append(EngineOptions(engine="openvino", precision="bf16"))
+        engines += BF16_OPTIONS
     if spec.int8 is not None:
         engines += INT8_OPTIONS
     return [

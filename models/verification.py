@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Engine
-from models.engines.fastest import concrete, with_fastest
-from models.engines.options import Precision
+from models.engines.fastest import concrete
 from models.engines.registry import open_engine
 from models.errors import ModelInputError, ModelNotInstalledError, ModelNotOpenError
 from models.export.reference import (
@@ -23,7 +22,8 @@ from models.export.reference import (
     stored_reference,
     with_maps,
 )
-from models.exported import ExportedOptions, FolderModel, model_folder
+from models.exported import ExportedModel, ExportedOptions, FolderModel, model_folder
+from models.guided import GuidedModel, GuidedOptions
 from models.parity import Parity, compare
 from models.spec import ModelSpec, read_checked
 
@@ -50,7 +50,7 @@ def verify(options: ExportedOptions, reference: Reference | None = None) -> Veri
     """Compare the engine that `options` name with a reference, image by image as in a session.
 
     Args:
-        options: The model and its engine.
+        options: The model and its engine; with `GuidedOptions` its halves are run, the detector in every image.
         reference: See `find_reference` and `compute_reference`; None = the one in the model's folder.
 
     Raises:
@@ -59,10 +59,13 @@ def verify(options: ExportedOptions, reference: Reference | None = None) -> Veri
         ModelFailedError: Inference failed.
     """
     reference = reference or find_reference(options.path)
+    return _verify_guided(options, reference) if isinstance(options, GuidedOptions) else _verify(options, reference)
+
+
+def _verify(options: ExportedOptions, reference: Reference) -> Verification:
     folder = model_folder(options.path)
     spec = ModelSpec.load(folder)
-    offered: tuple[Precision, ...] = ("fp32",) if spec.int8 is None else ("int8", "fp32")
-    chosen = with_fastest(options, offered)
+    chosen = ExportedModel.in_precision(options, spec, folder)
     precision = concrete(chosen)
     entry = spec.graphs(folder, precision).graph
     graph = read_checked(folder, entry)
@@ -71,6 +74,14 @@ def verify(options: ExportedOptions, reference: Reference | None = None) -> Veri
     with closing(open_engine(graph, folder / entry.file, chosen)) as engine:
         found = answers(engine, spec, reference)
         return Verification(engine.description, compare(reference.outputs, found, spec, precision))
+
+
+def _verify_guided(options: GuidedOptions, reference: Reference) -> Verification:
+    with closing(GuidedModel(options)) as model:
+        found = _found_by(model, reference.images)
+        return Verification(
+            f"guided: {model.source['engine']}", compare(reference.outputs, found, model.spec, model.precision)
+        )
 
 
 def quick_parity(model: FolderModel) -> Parity | None:
@@ -83,14 +94,19 @@ def quick_parity(model: FolderModel) -> Parity | None:
     reference = stored_reference(Path(model.source["path"]), model.spec)
     if reference is None:
         return None
+    expected = {name: array[:QUICK_IMAGES] for name, array in reference.outputs.items()}
+    got = _found_by(model, reference.images[:QUICK_IMAGES])
+    return compare(expected, got, model.spec, model.precision)
+
+
+def _found_by(model: FolderModel, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Return what the model puts out for each image without knowing the one before."""
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in model.spec.outputs}
-    for i, image in enumerate(reference.images[:QUICK_IMAGES]):
+    for i, image in enumerate(images):
         model.predict(image, i)
         for name, array in model.outputs.items():
             found[name].append(array[0].copy())
-    expected = {name: array[:QUICK_IMAGES] for name, array in reference.outputs.items()}
-    got = {name: np.stack(arrays) for name, arrays in found.items()}
-    return compare(expected, got, model.spec, model.precision)
+    return {name: np.stack(arrays) for name, arrays in found.items()}
 
 
 def find_reference(model: Path, against: Path | None = None) -> Reference:

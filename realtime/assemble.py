@@ -1,5 +1,6 @@
 """Builds the parts of a loop from a rig: what a live session and a replay have in common."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,8 +72,12 @@ def check_parity(rig: Rig, model: PoseModel, *, fires: bool) -> dict[str, Any]:
         return {"checked": False, "reason": "the model's folder has no reference"}
     tolerance_px = parity.tolerance_px(options.tolerance_px)
     if deviation := parity.deviation(tolerance_px):
+        numbers = (
+            f"poseloop verify {shlex.quote(str(options.path))} --kind {rig.model.name} --engine {options.engine} "
+            f"--device {options.device} --precision {options.precision}"
+        )
         raise ModelDiffersError(
-            f"{folder}: not armed: {deviation} (tolerance {tolerance_px:g} px; all numbers: poseloop verify)"
+            f"{folder}: not armed: {deviation} (tolerance {tolerance_px:g} px; all numbers: {numbers})"
         )
     return {"checked": True, "tolerance_px": tolerance_px, **parity.as_dict()}
 

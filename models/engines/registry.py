@@ -54,6 +54,9 @@ INT8_OPTIONS: tuple[EngineOptions, ...] = (
 )
 """The same for a graph in 8-bit integers."""
 
+BF16_OPTIONS: tuple[EngineOptions, ...] = (EngineOptions(engine="openvino", precision="bf16"),)
+"""The same for networks alone, without coordinates between them: what kind `guided` runs."""
+
 # The smallest graph: `image` uint8 (batch, 1, 1), cast to float32; as bytes, because the package `onnx` may be missing.
 _PROBE = bytes.fromhex(
     "08081208706f73656c6f6f703a9b010a2a0a05696d6167651208436173745f302e301a06436173745f302204436173742a09"

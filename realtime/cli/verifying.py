@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import typer
@@ -40,6 +40,10 @@ def verify(
             "or on frames of a video, whose poses are computed in plain NumPy. By default: the model's own reference.",
         ),
     ] = None,
+    kind: Annotated[
+        Literal["exported", "guided"],
+        typer.Option(help="How a rig runs it: exported, as one graph, or guided, in two halves (top-down models)."),
+    ] = "exported",
     engine: Engine = "onnxruntime",
     device: OnDevice = "cpu",
     provider: WithProvider = "cuda",
@@ -55,11 +59,13 @@ def verify(
 ) -> None:
     """Compare an engine's poses with a reference; exits with 0 within the tolerance and with 1 beyond it."""
     from models.exported import ExportedOptions  # noqa: PLC0415 - heavy, and only some commands need it
+    from models.guided import GuidedOptions  # noqa: PLC0415
 
     given = {"engine": engine, "device": device, "provider": provider, "precision": precision, "threads": threads}
     tolerance = {} if tolerance_px is None else {"tolerance_px": tolerance_px}
     with clear_errors(camera_is_a_file=True):
-        options = ExportedOptions.model_validate({"path": model, **given, **tolerance})
+        of_kind = {"exported": ExportedOptions, "guided": GuidedOptions}[kind]
+        options = of_kind.model_validate({"path": model, **given, **tolerance})
         reference = _reference(options, against, frames, quiet=as_json)
         compared = _with_all_engines(options, reference) if all_engines else [_with_engine(options, reference)]
     code = max(one.exit_code for one in compared)
@@ -130,12 +136,14 @@ def _with_engine(options: "ExportedOptions", reference: "Reference") -> _Compare
 
 
 def _with_all_engines(options: "ExportedOptions", reference: "Reference") -> list[_Compared]:
-    from models.engines.registry import ALL_OPTIONS, INT8_OPTIONS, installed_engines  # noqa: PLC0415
+    from models.engines.registry import ALL_OPTIONS, BF16_OPTIONS, INT8_OPTIONS, installed_engines  # noqa: PLC0415
     from models.exported import model_folder  # noqa: PLC0415
+    from models.guided import GuidedOptions  # noqa: PLC0415
 
-    is_quantised = ModelSpec.load(model_folder(options.path)).int8 is not None
+    in_integers = () if ModelSpec.load(model_folder(options.path)).int8 is None else INT8_OPTIONS
+    in_bfloat16 = BF16_OPTIONS if isinstance(options, GuidedOptions) else ()
     compared = []
-    for engine in installed_engines((*ALL_OPTIONS, *INT8_OPTIONS) if is_quantised else ALL_OPTIONS):
+    for engine in installed_engines((*ALL_OPTIONS, *in_integers, *in_bfloat16)):
         if not engine.works:
             errors.print(
                 f"{engine.options.title}: not here: {engine.text}",
@@ -169,9 +177,13 @@ def _show(compared: list[_Compared], reference: "Reference") -> None:
     ):
         console.print(
             f"{len(reference.images)} images; tolerance {limit_px:g} px for the median offset per axis and for "
-            f"{rounding.percent} % of the points, {rounding.score:g} for scores",
+            f"{rounding.percent} % of the points, {rounding.score:g} for {_share(rounding.score_percent)} scores",
             highlight=False,
         )
+
+
+def _share(percent: int) -> str:
+    return "all" if percent == 100 else f"{percent} % of the"
 
 
 def _number(value: float, form: str) -> str:
@@ -186,8 +198,10 @@ _ROWS: dict[str, Callable[["Parity"], str]] = {
     "median offset x, px": lambda parity: _number(parity.offset_px[0], "+.4f"),
     "median offset y, px": lambda parity: _number(parity.offset_px[1], "+.4f"),
     "distance p50, px": lambda parity: _number(parity.p50_px, ".4f"),
+    "distance p90, px": lambda parity: _number(parity.p90_px, ".4f"),
     "distance p99, px": lambda parity: _number(parity.p99_px, ".4f"),
     "distance max, px": lambda parity: _number(parity.max_px, ".4f"),
+    "scores differ by, p90": lambda parity: _number(parity.p90_score_difference, ".5f"),
     "scores differ by up to": lambda parity: _number(parity.max_score_difference, ".5f"),
     "edge scores": lambda parity: _number(parity.max_edge_score_difference, ".5f"),
     "maps": lambda parity: _number(parity.max_map_difference, ".5f"),

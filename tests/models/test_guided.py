@@ -284,5 +284,7 @@ def test_bfloat16_moves_points_by_a_fraction_of_a_pixel_and_is_not_for_the_whole
     for where in (None, expected(HERE)):
         np.testing.assert_allclose(sorted_xy(guided.predict(image, 0, where)), HERE, atol=0.2)
     assert "bf16" in guided.source["engine"]
-    with pytest.raises(ModelNotOpenError, match="expected fp32 or fp16 for kind exported, got bf16; use kind guided"):
+    with pytest.raises(
+        ModelNotOpenError, match="expected fp32, fp16 or int8 for kind exported, got bf16; use kind guided"
+    ):
         ExportedModel(ExportedOptions(path=tmp_path, engine="openvino", precision="bf16"))

@@ -4,11 +4,12 @@ import numpy as np
 import onnx
 import pytest
 
-from models.engines.registry import ALL_OPTIONS
+from models.engines.registry import ALL_OPTIONS, BF16_OPTIONS, INT8_OPTIONS
 from models.errors import ModelInputError, ModelNotInstalledError, ModelNotOpenError
 from models.export.export import Crops, WholeImage, export_model
 from models.export.reference import add_reference
 from models.exported import ExportedModel, ExportedOptions
+from models.guided import GuidedOptions
 from models.network import Layer, Network
 from models.skeleton import Skeleton
 from models.spec import ModelSpec, sha256_of
@@ -74,6 +75,16 @@ def test_every_engine_is_equal_to_the_reference(folder, engine):
             raise
         pytest.skip(str(error))
     assert found.parity.deviation(0.1 if engine.precision == "fp16" else 0.001) == ""
+
+
+@pytest.mark.parametrize("engine", [*ALL_OPTIONS, *INT8_OPTIONS, *BF16_OPTIONS], ids=lambda engine: engine.title)
+def test_the_halves_of_the_shipped_model_are_equal_to_its_reference_in_every_precision(engine):
+    try:
+        found = verify(GuidedOptions(path="zoo:fly_pair", threads=1).model_copy(update=engine.model_dump()))
+    except (ModelNotInstalledError, ModelNotOpenError) as error:
+        pytest.skip(str(error))
+    assert found.engine.startswith("guided: ")
+    assert found.parity.deviation() == ""
 
 
 def test_other_weights_are_found_although_the_hash_fits(folder):

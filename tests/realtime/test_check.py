@@ -73,7 +73,8 @@ def test_a_deviation_is_an_error_with_its_sentence(parity_of, spot_model, shift_
     assert text == (
         f"{spot_model}: not armed: points lie 1.00 px to the left of the reference, all shifted alike: check that "
         "these are its weights, and try another engine, as this one may resize or crop differently "
-        "(tolerance 0.1 px; all numbers: poseloop verify)"
+        f"(tolerance 0.1 px; all numbers: poseloop verify {spot_model} --kind exported --engine onnxruntime "
+        "--device cpu --precision fp32)"
     )
 
 

@@ -275,7 +275,8 @@ def test_an_engine_that_does_not_find_what_the_reference_says_is_not_armed(
         "kind": "ModelDiffersError",
         "text": f"{spot_model}: not armed: points lie 1.00 px to the left of the reference, all shifted alike: check "
         "that these are its weights, and try another engine, as this one may resize or crop differently "
-        "(tolerance 0.1 px; all numbers: poseloop verify)",
+        f"(tolerance 0.1 px; all numbers: poseloop verify {spot_model} --kind exported --engine onnxruntime "
+        "--device cpu --precision fp32)",
     }
     assert not (tmp_path / "device.jsonl").exists()
     assert not (tmp_path / "session").exists()
