@@ -4,7 +4,8 @@ SLEAP refines a peak by the centre of mass of the 5×5 cells around it. Where th
 than that window (sigma 2.5 cells by default), the window cuts it off and the result is pulled towards the middle of the
 peak's cell: an animal 2 px off the middle of a 4 px cell is reported less than 1 px off. Predictions that serve as
 labels therefore carry an error of up to half a cell that moves with the crop. All nodes of an instance were found on
-one grid, so the grid's phase, which no file stores, can be read off the points themselves.
+one grid, so the grid's phase, which no file stores, can be read off the points themselves. Where crops were cut at
+whole cells, or there were none, all instances share one grid, whose phase is known much better then.
 """
 
 import warnings
@@ -20,6 +21,9 @@ _BINS = 80
 _ROUNDS = 5
 # Points that lie on a grid by chance only have a concentration of about 0.886/√n_nodes (Rayleigh's distribution).
 _EXCESS = 1.6
+# Instances whose phases spread less than 0.04 cells (a concentration of 0.97, squared) share one grid: the points of a
+# single instance do not tell its phase any better than that.
+_ONE_GRID = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,9 @@ def find_grid_pull(points: NDArray[np.float32]) -> GridPull | None:
 def undo_grid_pull(points: NDArray[np.float32], stride_px: float) -> NDArray[np.float32]:
     """Return labels as they would be without the pull towards the middle of their cells.
 
-    The phase of an instance's grid along x and along y is the most likely one under the distances from the grid of
-    all instances together; true distances are uniform within a cell, so each node's are stretched to the spread of
-    that distribution, `stride / √12`, and kept within the cell.
+    The phase of an instance's grid along x and along y is the one that all instances share, if they do; else the most
+    likely one under the distances from the grid of all instances together. True distances are uniform within a cell,
+    so each node's are stretched to the spread of that distribution, `stride / √12`, and kept within the cell.
 
     Args:
         points: `(n_instances, n_nodes, 2)` float32, px; NaN = not labelled. Instances with fewer than 5 labelled
@@ -103,6 +107,26 @@ def _wrapped(distances: NDArray[np.float64], stride_px: float) -> NDArray[np.flo
 
 
 def _phases(coordinates: NDArray[np.float64], stride_px: float) -> NDArray[np.float64]:
+    """Return where the grid of each row lies, px; rows are x and y of one instance after the other."""
+    shared = [_shared_phase(coordinates[axis::2], stride_px) for axis in range(2)]
+    if None in shared:
+        return _own_phases(coordinates, stride_px)
+    return np.tile(np.array(shared, np.float64), len(coordinates) // 2)
+
+
+def _shared_phase(coordinates: NDArray[np.float64], stride_px: float) -> float | None:
+    """Return where the one grid of all rows lies, px; None = they have grids of their own."""
+    counts = np.isfinite(coordinates).sum(axis=1)
+    means = _mean_phase(coordinates, stride_px)
+    # n points without a grid have a mean |mean|² of 1/n, not 0; this takes that off.
+    within = float(np.mean((counts * np.abs(means) ** 2 - 1) / (counts - 1)))
+    together = np.average(means, weights=counts)
+    if np.abs(together) ** 2 < _ONE_GRID * within:
+        return None
+    return float(np.angle(together) * stride_px / (2 * np.pi))
+
+
+def _own_phases(coordinates: NDArray[np.float64], stride_px: float) -> NDArray[np.float64]:
     """Return where the grid of each row lies, px: mean phases first, then the most likely ones, in turns."""
     phases = np.angle(_mean_phase(coordinates, stride_px)) * stride_px / (2 * np.pi)
     candidates = np.arange(-0.5, 0.5, 1 / 400) * stride_px

@@ -44,6 +44,19 @@ def test_undoing_takes_most_of_the_error_away_and_no_bias_in(labels):
     assert np.abs(np.nanmean(after, axis=(0, 1))).max() < 0.02
 
 
+def test_a_grid_that_all_instances_share_is_found_better_than_one_of_their_own(labels):
+    true = labels[0]
+    rng = np.random.default_rng(7)
+    noise = rng.normal(0, 0.2, true.shape)  # px; blurs the phase of a single instance
+
+    def common_shift_px(corner: np.ndarray) -> float:
+        labelled = (pulled(true, corner) + noise).astype(np.float32)
+        return float(np.median(np.abs((undo_grid_pull(labelled, STRIDE) - true).mean(axis=1))))
+
+    own, shared = common_shift_px(rng.uniform(0, 100, (600, 1, 2))), common_shift_px(np.array([0.5, 2.5]))
+    assert shared < 0.8 * own
+
+
 def test_what_is_not_labelled_stays_so(labels):
     _, labelled = labels
     np.testing.assert_array_equal(np.isnan(undo_grid_pull(labelled, STRIDE)), np.isnan(labelled))
