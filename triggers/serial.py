@@ -203,6 +203,8 @@ class SerialTrigger(PortTrigger):
         self._fired_id = command_id
         if slot is None:
             self._to_store[command_id] = pulse
+        else:
+            self._slots.use(slot)
         if pulse.channel in self._stops:
             self._stops[pulse.channel].n_sends = _STOP_SENDS  # Sent again, it would end this pulse.
         return FireReceipt(command_id, sent_ns)

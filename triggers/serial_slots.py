@@ -11,18 +11,22 @@ class Slots:
     """
 
     def __init__(self, n_slots: int) -> None:
-        self._free = list(range(n_slots))
+        self._held: list[Pulse | None] = [None] * n_slots  # By slot.
+        self._last_use = [0] * n_slots  # By slot, the number of its last use; 0 if it may hold anything.
         self._asked: dict[int, tuple[int, Pulse]] = {}  # Frame's id → slot, pulse.
-        self._slot_of: dict[Pulse, int] = {}
         self._n_uses = 0
-        self._last_use = [0] * n_slots  # By slot, the number of its last use.
 
     def find(self, pulse: Pulse) -> int | None:
-        """Return the slot that holds a pulse, which counts as a use, or None. A stimulus waits for it."""
-        slot = self._slot_of.get(pulse)
-        if slot is not None:
-            self._use(slot)
-        return slot
+        """Return the slot that holds a pulse, or None. Looked for, not hashed: a stimulus waits for it."""
+        try:
+            return self._held.index(pulse)
+        except ValueError:
+            return None
+
+    def use(self, slot: int) -> None:
+        """Note that a slot is used now."""
+        self._n_uses += 1
+        self._last_use[slot] = self._n_uses
 
     def ask(self, pulse: Pulse, frame_id: int) -> int | None:
         """Choose the slot in which a frame is to store a pulse; what it held is forgotten at once.
@@ -30,14 +34,12 @@ class Slots:
         Returns:
             The slot, or None if the pulse is stored, on its way, or every slot waits for an answer.
         """
-        if pulse in self._slot_of or any(pulse == asked for _, asked in self._asked.values()):
+        waiting = {slot for slot, _ in self._asked.values()}
+        slots = [slot for slot in range(len(self._held)) if slot not in waiting]
+        if not slots or pulse in self._held or any(pulse == asked for _, asked in self._asked.values()):
             return None
-        if self._free:
-            slot = self._free.pop(0)
-        elif self._slot_of:
-            slot = self._slot_of.pop(min(self._slot_of, key=lambda stored: self._last_use[self._slot_of[stored]]))
-        else:
-            return None
+        slot = min(slots, key=self._last_use.__getitem__)
+        self._held[slot], self._last_use[slot] = None, 0
         self._asked[frame_id] = slot, pulse
         return slot
 
@@ -45,21 +47,15 @@ class Slots:
         """The device has stored what this frame asked it to."""
         if frame_id in self._asked:
             slot, pulse = self._asked.pop(frame_id)
-            self._slot_of[pulse] = slot
-            self._use(slot)
+            self._held[slot] = pulse
+            self.use(slot)
 
     def not_stored(self, frame_id: int) -> None:
         """The device has refused this frame or was not heard to answer it: the slot may hold anything."""
-        if frame_id in self._asked:
-            self._free.append(self._asked.pop(frame_id)[0])
+        self._asked.pop(frame_id, None)
 
     def forget(self) -> None:
         """The device may hold nothing any more; an answer that is still to come counts for nothing."""
-        self._free += [*self._slot_of.values(), *(slot for slot, _ in self._asked.values())]
-        self._free.sort()
-        self._slot_of.clear()
+        self._held = [None] * len(self._held)
+        self._last_use = [0] * len(self._held)
         self._asked.clear()
-
-    def _use(self, slot: int) -> None:
-        self._n_uses += 1
-        self._last_use[slot] = self._n_uses

@@ -27,6 +27,7 @@ FIRE_MARK = 0x80  # Versions are smaller, so that the first byte tells a `Fire` 
 FIRE_BODY = struct.Struct("<BBH")
 FIRE_AHEAD_MS = 0x3FFF  # The 16 bits of an expiry mean up to this long ahead of the host's clock; all else is past.
 
+_FIRE_FRAME = struct.Struct("<BBBBHHB")  # Delimiter, COBS code, body, CRC, delimiter.
 _HEADER = struct.Struct("<BBI")
 _CRC = struct.Struct("<H")
 
@@ -345,7 +346,12 @@ def fire_frame(identifier: int, slot: int, expires_ms: int) -> bytes:
 
     Its body is `1 slot(3) id(4)`, `id(8)`, expiry: the high bits of the id come first. The arguments must fit.
     """
-    return frame(FIRE_BODY.pack(FIRE_MARK | slot << 4 | identifier >> 8, identifier & 0xFF, expires_ms))
+    first, second = FIRE_MARK | slot << 4 | identifier >> 8, identifier & 0xFF
+    body = FIRE_BODY.pack(first, second, expires_ms)
+    crc = binascii.crc_hqx(body, CRC_START)
+    whole = _FIRE_FRAME.pack(0, _FIRE_FRAME.size - 2, first, second, expires_ms, crc, 0)
+    # A 00 between the delimiters, which COBS has to take out, is in few of them.
+    return whole if whole.find(DELIMITER, 1) == _FIRE_FRAME.size - 1 else frame(body)
 
 
 def frame(body: bytes) -> bytes:
@@ -426,8 +432,6 @@ def _fire_from(body: bytes) -> Fire | None:
 
 def _cobs(data: bytes) -> bytes:
     """Replace every 00 by the distance to the next one; for less than 254 bytes."""
-    if DELIMITER not in data:  # As in most frames that fire a stored pulse, which are in a hurry.
-        return bytes((len(data) + 1,)) + data
     return b"".join(bytes((len(part) + 1,)) + part for part in data.split(DELIMITER))
 
 

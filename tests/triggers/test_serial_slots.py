@@ -33,7 +33,7 @@ def test_nothing_is_asked_twice():
 
 def test_the_slot_used_longest_ago_is_used_again():
     slots = _with(2, A, B)
-    assert slots.find(A) == 0
+    slots.use(0)
     assert slots.ask(C, 7) == 1
     assert slots.find(B) is None  # From then on: the device may have overwritten it.
     slots.stored(7)
@@ -56,6 +56,7 @@ def test_a_slot_whose_answer_is_missing_is_free_and_holds_nothing():
 def test_what_a_device_forgot_is_not_found_and_every_slot_is_free():
     slots = _with(3, A, B)
     assert slots.ask(C, 7) == 2
+    slots.use(0)
     slots.forget()
     slots.stored(7)
     assert [slots.find(pulse) for pulse in (A, B, C)] == [None] * 3
