@@ -51,6 +51,15 @@ def inner(function: _Function) -> _Function:
     return cast("_Function", numba.njit(_nrt=False)(function))
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile an `inner` function right into each that calls it, however long it is.
+
+    For one that a loop calls for every item: an array is seven numbers, and to put those of a dozen arrays on the stack
+    takes longer than a few comparisons. It is no gain elsewhere, and makes compiling slower.
+    """
+    return cast("_Function", numba.njit(_nrt=False, forceinline=True)(function))
+
+
 def in_python(function: _Function) -> _Function:
     """Return a compiled function as plain Python, for an `inner` one that returns arrays and is wanted outside."""
     return cast("_Function", cast("Any", function).py_func)

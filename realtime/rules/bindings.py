@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import inner
+from realtime.compiled import inlined, inner
 from realtime.rules.calculation import Frames, Items
 
 
@@ -139,7 +139,7 @@ def bind_tracks(
     memory[Memory.ACTIVE_TABLE] = 1 - old
 
 
-@inner
+@inlined
 def bind_fixed_roles(roles: NDArray[np.int32], frames: Frames, frame: int, item: int, rows: NDArray[np.int64]) -> None:
     """Write the rows of the animals with an identity or a track id into an item; -1 where there is none."""
     for role in range(roles.shape[0]):

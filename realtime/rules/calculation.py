@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import inner
+from realtime.compiled import inlined, inner
 from realtime.decision import State
 from realtime.rules import shapes, windows
 
@@ -201,7 +201,7 @@ def _write_points(
         registers[out + 1, i] = xy[row, node, 1] if row >= 0 else math.nan
 
 
-@inner
+@inlined
 def _looked_up(op: int, a: int, b: int, c: int, frames: Frames, items: Items, i: int) -> float:
     """Return what a frame says of the animals of one item."""
     frame = items.frames[i]
@@ -308,7 +308,7 @@ def _remember(
             registers[out, i] = _speed(code, frames, items, i, now_ns, window_ns, moments, amounts, registers, value)
 
 
-@inner
+@inlined
 def _speed(
     code: NDArray[np.int32],
     frames: Frames,

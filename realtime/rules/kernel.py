@@ -45,7 +45,7 @@ from realtime.decision import Edge, State
 from realtime.rules.bindings import Binding, Memory, bind_fixed_roles, bind_items, bind_tracks
 from realtime.rules.calculation import Frames, Items, Slots, calculate, kleene_and
 
-BLOCK = 128  # items that are calculated together: their registers should stay in a core's own cache
+BLOCK = 256  # items that are calculated together: their registers should stay in a core's own cache
 
 
 class Setting(IntEnum):

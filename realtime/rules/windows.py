@@ -22,7 +22,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import inner
+from realtime.compiled import inlined, inner
 from realtime.rules.shapes import distance, wrapped
 
 RING = 64  # a power of two, so that a place in it is a few bits
@@ -173,7 +173,7 @@ def _leave_behind(moments: NDArray[np.int64], amounts: NDArray[np.float64], star
     moments[Average.OLDEST] = oldest
 
 
-@inner
+@inlined
 def mean(
     moments: NDArray[np.int64], amounts: NDArray[np.float64], now_ns: int, window_ns: float, value: float
 ) -> float:
@@ -259,7 +259,7 @@ def _keep(
     moments[Motion.N_SAMPLES] = min(count + 1, RING)
 
 
-@inner
+@inlined
 def speed(
     moments: NDArray[np.int64], amounts: NDArray[np.float64], now_ns: int, window_ns: float, x: float, y: float
 ) -> float:
@@ -274,7 +274,7 @@ def speed(
     return result
 
 
-@inner
+@inlined
 def approach_speed(
     moments: NDArray[np.int64],
     amounts: NDArray[np.float64],

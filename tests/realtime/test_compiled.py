@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KERNEL = """
 from realtime.compiled import compiled
 from part import STEP, twice
@@ -70,3 +72,27 @@ except NumbaError:
 def test_what_allocates_does_not_compile(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(ALLOCATING)
     assert _run(tmp_path) == 1
+
+
+LONG = """
+from realtime.compiled import compiled, {kind}
+
+@{kind}
+def part(x):
+    {steps}
+    return x
+
+@compiled
+def value(x):
+    return part(x) + part(x + 1.0)
+
+value(1.0)
+print(sum("_ZN8__main__4part" in code for code in value.inspect_asm().values()))
+"""
+
+
+@pytest.mark.parametrize(("kind", "n_calling"), [("inner", 1), ("inlined", 0)])
+def test_a_long_function_is_called_unless_it_is_inlined(kind: str, n_calling: int, tmp_path: Path) -> None:
+    steps = "\n    ".join(f"x = x * x if x > {k}.0 else x / {k}.5" for k in range(60))
+    (tmp_path / "kernel.py").write_text(LONG.format(kind=kind, steps=steps))
+    assert _run(tmp_path) == n_calling
