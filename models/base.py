@@ -1,4 +1,4 @@
-"""The pose-model protocol: warm up, predict, close."""
+"""The pose-model protocol: warm up, predict, review, close."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -71,6 +71,15 @@ class PoseModel(ABC):
             frame_id: The frame's identity; only models that look poses up need it.
             expected_xy: `(n, n_nodes, 2)` float32, px, where the tracker expects the nodes of the animals that it
                 follows, NaN = not known, or None; models that can save work with it may.
+
+        Raises:
+            ModelFailedError: Inference failed.
+        """
+
+    def review(self, image: NDArray[np.uint8], frame_id: int) -> None:  # noqa: B027  # most have nothing to do
+        """Do what can wait until the frame's command is out; called after `predict` with the same image, or not at all.
+
+        What comes out of it shows in the next `predict`.
 
         Raises:
             ModelFailedError: Inference failed.

@@ -2,7 +2,7 @@
 
 Most of a frame is the search for animals that have not moved far. So crops are cut where the tracker expects the
 animals, and the detector runs only where it is needed: every `detect_every` frames, so that a new animal is found in a
-known time, and whenever the crops leave any doubt.
+known time, and whenever the crops leave any doubt. On the cadence it runs when the frame's command is out.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ class GuidedOptions(ExportedOptions):
     """Settings of a guided model.
 
     Attributes:
-        detect_every: The detector runs at least once in so many frames of the camera, dropped ones counted: the longest
-            time that a new animal can go unseen. 1 = in every frame.
+        detect_every: The longest time that a new animal can go unseen, in frames of the camera, dropped ones counted;
+            the detector runs at least so often. 1 = in every frame, before its command.
         max_shift: How far from the middle of its crop an animal's anchor may be found, as a share of the crop's side:
             about as far as the crops were shifted in training. What is farther gets a second crop around where it was
             found, and what is still so far there is for the detector.
@@ -41,10 +41,12 @@ class GuidedOptions(ExportedOptions):
 class GuidedModel(FolderModel):
     """A top-down model whose two networks run one without the other.
 
-    Where the detector runs, the poses are those of `ExportedModel`, up to rounding.
+    Where the detector runs in `predict`, the poses are those of `ExportedModel`, up to rounding. On the cadence it runs
+    in `review`, when the frame's command is out: while it agrees with the poses, no frame has to wait for it.
 
     Attributes:
-        n_detected: Frames in which the detector ran, so far.
+        n_detected: Frames in whose `predict` the detector ran, so far.
+        n_reviewed: Frames in whose `review` it ran, so far.
 
     Raises:
         ModelNotOpenError: The folder is missing, damaged, not of a top-down model, or has no halves.
@@ -71,6 +73,7 @@ class GuidedModel(FolderModel):
         self._nodes = _room(self.spec.crop_outputs, slots)
         self._crop_graphs = {n: self._bind_crops(n) for n in _batches(slots)}
         self.n_detected = 0
+        self.n_reviewed = 0
         self._detected_in: int | None = None
         self._n_last = 0
 
@@ -126,6 +129,18 @@ class GuidedModel(FolderModel):
         self._n_last = len(poses.xy)
         return poses
 
+    def review(self, image: NDArray[np.uint8], frame_id: int) -> None:
+        """Run the detector if it is time for it; if it sees anything else than `predict`, it has the next word.
+
+        Raises:
+            ModelFailedError: Inference failed.
+        """
+        if self._detected_in is None or not self._is_due(frame_id - self._detected_in):
+            return
+        self._detect_graph.run(image[np.newaxis])
+        self.n_reviewed += 1
+        self._detected_in = frame_id if self._detector_agrees() else None
+
     def close(self) -> None:
         """Release the engines."""
         self._detector.close()
@@ -150,6 +165,23 @@ class GuidedModel(FolderModel):
     def _bind_crops(self, n: int) -> BoundGraph:
         shape = (n, *self._crop_images.shape[1:])
         return self._crop_engine.bind(shape, {name: array[:n] for name, array in self._nodes.items()})
+
+    def _is_due(self, n_since: int) -> bool:
+        """Return whether the detector, which ran `n_since` frames ago, must run now to run in time.
+
+        What it finds shows in the frame after, which is counted.
+        """
+        return n_since > 0 and n_since + 1 >= self._options.detect_every
+
+    def _detector_agrees(self) -> bool:
+        """Return whether the detector has found each animal of the last poses near its anchor, and nothing else."""
+        there = self._found["valid"][0]
+        n = int(np.count_nonzero(self._outputs["valid"][0]))
+        if np.count_nonzero(there) != n or self._found["overflow"][0]:
+            return False
+        between = np.abs(self._found["xy"][0, :n, 0][:, np.newaxis] - self._seen_anchors(n)).max(axis=2)
+        near = between <= self._max_shift_px
+        return bool(near.any(axis=0).all() and near.any(axis=1).all())
 
     def _may_guide(self, frame_id: int, n: int) -> bool:
         """Return whether the detector may rest: the `n` expected were all seen last, and it ran not long ago."""

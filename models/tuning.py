@@ -167,5 +167,6 @@ def _times_ns(model: FolderModel, images: NDArray[np.uint8], n_frames: int, cloc
         began_ns = clock_ns()
         poses = model.predict(image, k, expected_xy)
         times_ns.append(clock_ns() - began_ns)
+        model.review(image, k)
         expected_xy = poses.xy if len(poses.xy) else None
     return times_ns[n_frames // 2 :]

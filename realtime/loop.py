@@ -1,4 +1,4 @@
-"""The loop: grab, predict, update, evaluate, fire, append; the same for a live rig and for a replay."""
+"""The loop: grab, predict, update, evaluate, fire, append, review; the same for a live rig and for a replay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +115,7 @@ def run_loop(parts: Parts, stop: StopRequest) -> int:
         processed = process(parts, frame, index, grabbed_ns)
         for sink in parts.sinks:
             sink.append(processed)
+        parts.model.review(frame.image, frame.frame_id)
         index += 1
     return index
 

@@ -100,6 +100,81 @@ def test_a_new_animal_is_found_in_time(model, spots):
     assert n == [2, 2, 2, 3]
 
 
+def test_after_the_command_the_detector_runs_in_time_so_that_no_frame_waits_for_it(model, spots):
+    _, guided = model(detect_every=5)
+    counts = []
+    for k in range(12):
+        image = spots(SHAPE, HERE + k, 3)
+        poses = guided.predict(image, k, expected(HERE + k - 1))
+        guided.review(image, k)
+        np.testing.assert_allclose(sorted_xy(poses), HERE + k, atol=0.05)
+        counts.append((guided.n_detected, guided.n_reviewed))
+    assert counts == [(1, 0)] * 4 + [(1, 1)] * 4 + [(1, 2)] * 4
+
+
+def test_a_new_animal_is_found_in_time_after_the_command(model, spots):
+    _, guided = model(max_instances=3, detect_every=4)
+    where = HERE
+    n = []
+    for k in range(9):
+        image = spots(SHAPE, HERE if k == 0 else [*HERE, (20.0, 70.0)], 3)  # unseen for at most `detect_every` frames
+        poses = guided.predict(image, k, expected(where))
+        guided.review(image, k)
+        where = poses.xy[:, 0]
+        n.append(len(where))
+    assert n == [2, 2, 2, 2, 3, 3, 3, 3, 3]
+    assert guided.n_detected == 2
+
+
+REVIEWS = {
+    "the same": (HERE, 2, False, False),
+    "the same in another order": (HERE[::-1], 2, False, False),
+    "the same within the noise of a detector": (HERE + 2, 2, False, False),
+    "nothing": (HERE, 0, False, True),
+    "one less": (HERE, 1, False, True),
+    "one more": ([*HERE, (20.0, 70.0)], 3, False, True),
+    "one between both, and another one": ([HERE[0] + (2, 0), (20.0, 70.0)], 2, False, True),
+    "one of them elsewhere": ([HERE[0], (20.0, 70.0)], 2, False, True),
+    "one of them twice": ([HERE[0], HERE[0] + 1], 2, False, True),
+    "more than there are slots for": (HERE, 2, True, True),
+    "a place that is none": ([HERE[0], (np.nan, np.nan)], 2, False, True),
+}
+
+
+@pytest.mark.parametrize("name", REVIEWS)
+def test_what_the_detector_sees_otherwise_after_the_command_it_says_in_the_next_frame(model, spots, monkeypatch, name):
+    places, n, overflow, asks_again = REVIEWS[name]
+    whole, guided = model(max_instances=3, detect_every=3)
+    image = spots(SHAPE, HERE, 3)
+    for k in range(3):
+        guided.predict(image, k, expected(HERE))
+
+    class Detector:
+        def run(self, _):
+            found = guided._found
+            if name == "one between both, and another one":
+                guided._outputs["xy"][0, 1] = HERE[0] + (4, 0)
+            found["xy"][0, : len(places), 0] = places
+            found["valid"][0] = np.arange(3) < n
+            found["overflow"][0] = overflow
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guided, "_detect_graph", Detector())
+        guided.review(image, 2)
+    assert (guided.n_detected, guided.n_reviewed) == (1, 1)
+    np.testing.assert_array_equal(guided.predict(image, 3, expected(HERE)).xy, whole.predict(image, 3).xy)
+    assert guided.n_detected == 1 + asks_again
+
+
+def test_to_review_without_a_frame_or_twice_is_harmless(model, spots):
+    _, guided = model(detect_every=1)
+    image = spots(SHAPE, HERE, 3)
+    guided.review(image, 0)
+    guided.predict(image, 1, expected(HERE))
+    guided.review(image, 1)
+    assert (guided.n_detected, guided.n_reviewed) == (1, 0)
+
+
 DOUBTS = {
     "nobody is expected": (HERE, None),
     "one more is expected than was seen": (HERE, [*HERE, (20.0, 70.0)]),

@@ -95,6 +95,9 @@ class StillModel:
         xy = np.array([[[0, 0], [10, 0], [20, 0]], [[100, 0], [110, 0], [120, 0]]], np.float32)
         return Poses(xy, np.ones((2, N_NODES), np.float32), np.ones(2, np.float32))
 
+    def review(self, image, frame_id):
+        pass
+
     def close(self):
         self.events.append("model closed")
 

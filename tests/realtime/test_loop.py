@@ -87,8 +87,22 @@ class BlindModel:
         fill = np.nan if frame_id >= 2 else 1.0
         return Poses(xy * np.float32(fill), np.full((2, 3), fill, np.float32), np.full(2, fill, np.float32))
 
+    def review(self, image, frame_id):
+        pass
+
     def close(self):
         pass
+
+
+def test_the_model_looks_again_when_the_command_is_out_and_the_frame_is_handed_on(make_bench):
+    bench = make_bench(n_frames=3, rising_at=(1,))
+    happened = []
+    bench.sink.append = lambda processed: happened.append(("append", processed.index))
+    bench.parts.model.review = lambda image, frame_id: happened.append(("review", frame_id, len(bench.trigger.fired)))
+    run_loop(bench.parts, bench.stop)
+    assert happened == [
+        ("append", 0), ("review", 0, 0), ("append", 1), ("review", 1, 1), ("append", 2), ("review", 2, 1)
+    ]  # fmt: skip
 
 
 def test_a_model_that_gives_nan_makes_rules_unknown_and_fires_nothing(make_bench):

@@ -28,6 +28,9 @@ class FailingModel:
         xy = np.array([[[0, 0], [10, 0], [20, 0]], [[100, 0], [110, 0], [120, 0]]], np.float32)
         return Poses(np.full_like(xy, np.nan) if bad else xy, np.ones((2, 3), np.float32), np.ones(2, np.float32))
 
+    def review(self, image, frame_id):
+        pass
+
     def close(self):
         pass
 
