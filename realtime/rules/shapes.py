@@ -19,23 +19,44 @@ def distance(x1: float, y1: float, x2: float, y2: float) -> float:
 
 
 @inner
+def _angle_to_x_axis(x: float, y: float) -> float:
+    """Return the angle between a vector and the image's x axis, 0–180 deg; NaN where it has no length.
+
+    The C library's arc tangent has other last bits on a processor without FMA, and a replay there could not agree with
+    the rig. This one is made of operations that are the same everywhere, and that a processor does for several items at
+    once. The quotient is that of `atan.c` in S. L. Moshier's Cephes, right to 2e-16 for tangents up to 0.66.
+    """
+    x_length, y_length = abs(x), abs(y)
+    is_steep = y_length > x_length
+    low, high = (x_length, y_length) if is_steep else (y_length, x_length)
+    is_diagonal = low > 0.4 * high  # nearer to 45 deg than to an axis
+    over, under = (low - high, low + high) if is_diagonal else (low, high)
+    tangent = np.divide(over, under)  # where `/` would have to look for a zero, which gives NaN here
+    z = tangent * tangent
+    p = ((-0.8750608600031904 * z - 16.157537187333652) * z - 75.00855792314705) * z - 122.88666844901361
+    p = p * z - 64.85021904942025
+    q = (((z + 24.85846490142306) * z + 165.02700983169885) * z + 432.8810604912903) * z + 485.3903996359137
+    q = q * z + 194.5506571482614
+    angle = (tangent + tangent * z * np.divide(p, q)) * (180.0 / math.pi)
+    angle = 45.0 + angle if is_diagonal else angle
+    angle = 90.0 - angle if is_steep else angle
+    return float(180.0 - angle if x < 0.0 else angle)
+
+
+@inner
 def angle_between(ux: float, uy: float, vx: float, vy: float) -> float:
     """Return the angle between two vectors, 0–180 deg; NaN where one has no length.
 
-    atan2(|u × v|, u · v) stays exact near 0 and 180 deg, where acos loses half of its digits.
+    From |u × v| and u · v it stays exact near 0 and 180 deg, where an arc cosine loses half of its digits.
     """
-    cross, dot = ux * vy - uy * vx, ux * vx + uy * vy
-    if cross == 0.0 and dot == 0.0:
-        return math.nan
-    return math.atan2(abs(cross), dot) * (180.0 / math.pi)
+    return _angle_to_x_axis(ux * vx + uy * vy, ux * vy - uy * vx)
 
 
 @inner
 def direction(dx: float, dy: float) -> float:
     """Return the direction of a vector, -180–180 deg; NaN where it has no length."""
-    if dx == 0.0 and dy == 0.0:
-        return math.nan
-    return math.atan2(dy, dx) * (180.0 / math.pi)
+    angle = _angle_to_x_axis(dx, dy)
+    return -angle if dy < 0.0 else angle
 
 
 @inner

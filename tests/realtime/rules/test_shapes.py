@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from realtime.assemble import load_model, make_rules
 from realtime.decision import Decision, State
 from realtime.rig import RigError, parse_rig
-from realtime.rules import RoleSpec, RuleContext, RuleError, RuleSpec, ZoneSpec, compile_rule
+from realtime.rules import RoleSpec, RuleContext, RuleError, RuleSpec, ZoneSpec, compile_rule, shapes
 from realtime.tracks import Tracks
 
 MakeTracks = Callable[..., Tracks]
@@ -81,6 +81,38 @@ def test_a_difference_is_the_shortest_turn(
     assert abs(value) == pytest.approx(
         decide("orientation(first, second) < 999 deg", context, tracks).values[0], abs=1e-9
     )
+
+
+LENGTHS = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@settings(max_examples=500, deadline=None)
+@given(x=LENGTHS, y=LENGTHS)
+def test_a_direction_is_that_of_the_arc_tangent(x: float, y: float) -> None:
+    assume(x != 0.0 or y != 0.0)
+    expected = math.degrees(math.atan2(y + 0.0, x))  # of -0.0 it makes -180 deg
+    assert shapes.direction(x, y) == pytest.approx(expected, rel=2e-15, abs=1e-300)
+    assert shapes.angle_between(1.0, 0.0, x, y) == abs(shapes.direction(x, y))
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 77.7])
+def test_eighths_of_a_turn_are_exact(length: float) -> None:
+    around = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+    found = [shapes.direction(length * x, length * y) for x, y in around]
+    assert found == [0.0, 45.0, 90.0, 135.0, 180.0, -135.0, -90.0, -45.0]
+
+
+# For these the C library's arc tangent gives other bits with FMA than without it, and never these.
+BITS = {
+    (44.310830976782334, 87.21507532030068): "0x1.f8883bea2c7e9p+5",
+    (91.48880349978441, 72.09952435679497): "0x1.31ecabd5e3feap+5",
+    (86.4180989259716, 159.30906305437932): "0x1.ec2d53fabbbe6p+5",
+    (54.958639453209834, 9.229082819521436): "0x1.310b281e60b9fp+3",
+}
+
+
+def test_an_angle_has_the_same_bits_on_every_processor() -> None:
+    assert {vector: shapes.direction(*vector).hex() for vector in BITS} == BITS
 
 
 UNKNOWN_SHAPES = {
