@@ -47,11 +47,15 @@ _MISSED_BY: dict[Consumer, Reason] = {"loop": "skipped_by_loop", "recorder": "ov
 _ENDED, _ERROR_BYTES, _STATES, _COUNTERS = 0, 1, 2, 8
 _ERROR_OFFSET, _ERROR_LIMIT = 1024, 3072
 _PAGE = 4096
-_META_CELLS = 8
+_CELL_BYTES = 8
+_META_BYTES = 64  # a cache line for every slot
 _NO_DEVICE_TIME = -(1 << 63)
 _OFF, _EXPECTED, _ATTACHED, _GONE = range(4)
+_TAKES_PART = (False, True, True, False)  # by state
 _END = -1
 _NUMBER_BYTES = 8
+# What is written of a frame: id, time stamp, available, device time.
+_META = struct.Struct("<4q")
 _MAX_CAPACITY = 4096
 _LOOK_AROUND_S = 0.05
 
@@ -93,16 +97,16 @@ class _Memory:
     def __init__(self, handle: RingHandle) -> None:
         self.shape = (handle.height, handle.width, 3)[: 3 if handle.channels == 3 else 2]
         stride = _whole_pages(math.prod(self.shape))
-        first = _PAGE + _whole_pages(handle.capacity * _META_CELLS * 8)
+        first = _PAGE + _whole_pages(handle.capacity * _META_BYTES)
         n_bytes = first + handle.capacity * stride
         os.posix_fallocate(handle.fds[0], 0, n_bytes)  # otherwise a lack of memory is a SIGBUS later
         # Populated, so that no frame pays for page faults.
         self.bytes = mmap.mmap(handle.fds[0], n_bytes, mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        self.cells = np.frombuffer(self.bytes, np.int64, _ERROR_OFFSET // 8)
+        # Not an array: a cell is read several times a frame, by code that has just been woken.
+        self.cells = memoryview(self.bytes)[:_ERROR_OFFSET].cast("q")
         n_counters = len(REASONS) * (1 + len(CONSUMERS))
-        self.counters = self.cells[_COUNTERS : _COUNTERS + n_counters].reshape(-1, len(REASONS))
-        meta = np.frombuffer(self.bytes, np.int64, handle.capacity * _META_CELLS, _PAGE)
-        self.meta = meta.reshape(handle.capacity, _META_CELLS)
+        counters = np.frombuffer(self.bytes, np.int64, n_counters, _COUNTERS * _CELL_BYTES)
+        self.counters = counters.reshape(-1, len(REASONS))
         self.images = [
             np.frombuffer(self.bytes, np.uint8, math.prod(self.shape), first + slot * stride).reshape(self.shape)
             for slot in range(handle.capacity)
@@ -122,6 +126,7 @@ class FrameRing:
         # The writer's own book: who has each slot (bit k: CONSUMERS[k]), how many each has, which are free.
         self._holders = [0] * handle.capacity
         self._n_given = [0] * len(CONSUMERS)
+        self._queues = tuple(self._queue(k)[1] for k in range(len(CONSUMERS)))
         self._free = list(range(handle.capacity))
         self._prepared: tuple[NDArray[np.uint8], int] | None = None  # an image, and the free slot that holds it
         self._wardens: list[int | None] = [None] * len(CONSUMERS)
@@ -268,13 +273,15 @@ class FrameRing:
         if prepared is None or prepared[0] is not image or prepared[1] != slot:
             np.copyto(self._memory.images[slot], image)
         device_ns = _NO_DEVICE_TIME if device_timestamp_ns is None else device_timestamp_ns
-        self._memory.meta[slot, :4] = frame_id, timestamp_ns, available_ns, device_ns
-        takers = [k for k in range(len(CONSUMERS)) if self._takes_part(k)]
-        for k in takers:
-            self._holders[slot] |= 1 << k
-            self._n_given[k] += 1
-            _send(self._queue(k)[1], slot)
-        if not takers:
+        _META.pack_into(
+            self._memory.bytes, _PAGE + slot * _META_BYTES, frame_id, timestamp_ns, available_ns, device_ns
+        )
+        for k, queue in enumerate(self._queues):
+            if self._takes_part(k):
+                self._holders[slot] |= 1 << k
+                self._n_given[k] += 1
+                _send(queue, slot)
+        if not self._holders[slot]:
             self._free.append(slot)
         self._collect()  # now, when nobody waits for it
         return True
@@ -356,7 +363,7 @@ class FrameRing:
             self._look_for_dead()
 
     def _takes_part(self, k: int) -> bool:
-        return self._memory.cells[_STATES + k] in {_EXPECTED, _ATTACHED}
+        return _TAKES_PART[self._memory.cells[_STATES + k]]
 
     def _queue(self, k: int) -> tuple[int, int]:
         return self._handle.fds[3 + 2 * k], self._handle.fds[4 + 2 * k]
@@ -423,7 +430,7 @@ class RingReader:
         if self._queue is None or self._ended:
             return 0
         n_bytes = int.from_bytes(fcntl.ioctl(self._queue, termios.FIONREAD, bytes(4)), sys.byteorder)
-        return n_bytes // _NUMBER_BYTES - int(self._memory.cells[_ENDED])
+        return n_bytes // _NUMBER_BYTES - self._memory.cells[_ENDED]
 
     @property
     def ended(self) -> bool:
@@ -433,7 +440,7 @@ class RingReader:
     @property
     def error(self) -> str:
         """What ended the stream, if it was a failure; the empty string otherwise."""
-        n_bytes = int(self._memory.cells[_ERROR_BYTES])
+        n_bytes = self._memory.cells[_ERROR_BYTES]
         return self._memory.bytes[_ERROR_OFFSET : _ERROR_OFFSET + n_bytes].decode(errors="replace")
 
     def close(self) -> None:
@@ -450,7 +457,9 @@ class RingReader:
             self._held = None
 
     def _frame(self, slot: int) -> Frame:
-        frame_id, timestamp_ns, available_ns, device_ns = self._memory.meta[slot, :4].tolist()
+        frame_id, timestamp_ns, available_ns, device_ns = _META.unpack_from(
+            self._memory.bytes, _PAGE + slot * _META_BYTES
+        )
         device = None if device_ns == _NO_DEVICE_TIME else device_ns
         return Frame(frame_id, timestamp_ns, available_ns, device, self._images[slot])
 
