@@ -2,8 +2,9 @@
 
 The stamps: "available" is taken by the camera's process when a frame is complete in its memory (a file at a live pace
 stands for a camera that writes into the ring itself: there its frame lies when it is due), "written" by the loop when
-the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. Exposure, transfer from a sensor
-and the actuator are not included. `append` is the hand-over to the recorder, after the command.
+the last command's bytes are handed to the operating system, both on CLOCK_MONOTONIC. "Outside the network" is that way
+without `predict`. Exposure, transfer from a sensor and the actuator are not included. After the command come `append`,
+the hand-over to the recorder, and the model's review; a frame that has to wait for them has it in its `grab`.
 
 The reference is image → poses of the fast networks of SLEAP's paper (see `benchmarks.model_latency`) on the rig's
 engine in float32, with its threads, before and after the rig in the same process. `reference_ratio` says how much
@@ -126,7 +127,7 @@ def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[st
     columns = list(zip(*watch.stage_ns, strict=True))
     rows = {name: percentiles_ms(column) for name, column in zip((*STAGES, "append"), columns, strict=True)}
     rows["frame → command"] = percentiles_ms([sum(row[:5]) for row in watch.stage_ns])
-    rows["outside the network"] = percentiles_ms([sum(row) - row[1] for row in watch.stage_ns])
+    rows["outside the network"] = percentiles_ms([sum(row[:5]) - row[1] for row in watch.stage_ns])
     return {
         "benchmark": "loop_latency",
         "unit": "ms",
