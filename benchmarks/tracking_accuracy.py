@@ -74,8 +74,8 @@ def _pairs(xy: NDArray[np.float64], labelled: NDArray[np.float32]) -> list[tuple
 
 def _error_percentiles(errors: NDArray[np.float64], nodes: Sequence[str]) -> dict[str, dict[str, float]]:
     def row(values: NDArray[np.float64]) -> dict[str, float]:
-        p50, p90, p99 = np.nanpercentile(values, (50, 90, 99))
-        return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "n": float(np.isfinite(values).sum())}
+        p50, p90, p95, p99 = np.nanpercentile(values, (50, 90, 95, 99)).tolist()
+        return {"p50": p50, "p90": p90, "p95": p95, "p99": p99, "n": float(np.isfinite(values).sum())}
 
     if not errors.size:
         return {}
@@ -86,10 +86,12 @@ def _text(result: Mapping[str, Any]) -> str:
     lines = [
         f"{result['n_frames']} frames from frame {result['first_frame']}: all animals in "
         f"{100 * result['complete_fraction']:.2f} % of them, {result['n_identity_switches']} identity switches",
-        f"{'error, px':<14}{'p50':>8}{'p90':>8}{'p99':>8}{'n':>8}",
+        f"{'error, px':<14}{'p50':>8}{'p90':>8}{'p95':>8}{'p99':>8}{'n':>8}",
     ]
     for node, row in result["error_px"].items():
-        lines.append(f"{node:<14}{row['p50']:>8.2f}{row['p90']:>8.2f}{row['p99']:>8.2f}{row['n']:>8.0f}")
+        lines.append(
+            f"{node:<14}{row['p50']:>8.2f}{row['p90']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}{row['n']:>8.0f}"
+        )
     return "\n".join(lines)
 
 

@@ -273,9 +273,7 @@ class FrameRing:
         if prepared is None or prepared[0] is not image or prepared[1] != slot:
             np.copyto(self._memory.images[slot], image)
         device_ns = _NO_DEVICE_TIME if device_timestamp_ns is None else device_timestamp_ns
-        _META.pack_into(
-            self._memory.bytes, _PAGE + slot * _META_BYTES, frame_id, timestamp_ns, available_ns, device_ns
-        )
+        _META.pack_into(self._memory.bytes, _PAGE + slot * _META_BYTES, frame_id, timestamp_ns, available_ns, device_ns)
         for k, queue in enumerate(self._queues):
             if self._takes_part(k):
                 self._holders[slot] |= 1 << k

@@ -42,7 +42,7 @@ class Rounding:
 ROUNDING: Mapping[Precision, Rounding] = {
     "fp32": Rounding(),
     "fp16": Rounding(),
-    "bf16": Rounding(percent=90, tolerance_px=1.0, score_percent=90),
+    "bf16": Rounding(percent=90, tolerance_px=1.0, score_percent=90, score=0.05),
     "int8": Rounding(percent=90, tolerance_px=1.0, score_percent=90, score=0.08, borderline=0.05, other_points=0.01),
 }
 # Two animals farther apart than this share of the image's longer side are not the same one.

@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ from models.errors import ModelInputError, ModelNotInstalledError, ModelNotOpenE
 from models.export.export import Crops, WholeImage, export_model
 from models.export.reference import add_reference
 from models.exported import ExportedModel, ExportedOptions
-from models.guided import GuidedOptions
+from models.guided import GuidedModel, GuidedOptions
 from models.network import Layer, Network
 from models.skeleton import Skeleton
 from models.spec import ModelSpec, sha256_of
@@ -79,12 +80,17 @@ def test_every_engine_is_equal_to_the_reference(folder, engine):
 
 @pytest.mark.parametrize("engine", [*ALL_OPTIONS, *INT8_OPTIONS, *BF16_OPTIONS], ids=lambda engine: engine.title)
 def test_the_halves_of_the_shipped_model_are_equal_to_its_reference_in_every_precision(engine):
+    options = GuidedOptions(path="zoo:fly_pair").model_copy(update=engine.model_dump() | {"threads": 1})
     try:
-        found = verify(GuidedOptions(path="zoo:fly_pair", threads=1).model_copy(update=engine.model_dump()))
+        found = verify(options)
     except (ModelNotInstalledError, ModelNotOpenError) as error:
         pytest.skip(str(error))
     assert found.engine.startswith("guided: ")
     assert found.parity.deviation() == ""
+    with closing(GuidedModel(options)) as model:
+        at_start = quick_parity(model)
+    assert at_start.deviation() == ""
+    assert at_start.n_images < found.parity.n_images
 
 
 def test_other_weights_are_found_although_the_hash_fits(folder):
