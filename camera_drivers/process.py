@@ -80,7 +80,7 @@ def _fill(name: str, camera: Camera, ring: FrameRing, stop: threading.Event) -> 
     n_incomplete = 0
     while not stop.is_set() and not camera.ended:
         ahead = camera.peek()
-        if ahead is not None and ahead.image.shape == ring.shape:
+        if ahead is not None:
             ring.prepare(ahead.image)
         frame = camera.grab(_WAIT_S)
         if frame is not None and gate.admit(frame):

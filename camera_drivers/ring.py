@@ -128,7 +128,7 @@ class FrameRing:
         self._n_given = [0] * len(CONSUMERS)
         self._queues = tuple(self._queue(k)[1] for k in range(len(CONSUMERS)))
         self._free = list(range(handle.capacity))
-        self._prepared: tuple[NDArray[np.uint8], int] | None = None  # an image, and the free slot that holds it
+        self._prepared: tuple[NDArray[np.uint8], int] | None = None  # an image, and the slot that holds it
         self._wardens: list[int | None] = [None] * len(CONSUMERS)
         self._closed = False
 
@@ -213,24 +213,23 @@ class FrameRing:
                 if fd is not None:
                     os.close(fd)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of every image: `(height, width)` or `(height, width, 3)`."""
-        return self._memory.shape
-
     def prepare(self, image: NDArray[np.uint8]) -> None:
-        """Copy an image that will be `put` next, so that `put` need not (writer); nothing if no slot is free.
+        """Copy an image that will be `put` next, so that `put` need not (writer).
 
-        As a camera does that writes into the ring itself: when the frame is complete, it lies there.
+        Nothing happens if no slot is free or the image does not fit: `put` will say so. It is as with a camera that
+        writes into the ring itself: when the frame is complete, it lies there.
 
         Args:
             image: As for `put`; the same object has to be put, unchanged.
         """
-        if self._prepared is not None and self._prepared[0] is image:
-            return
+        if self._prepared is not None:
+            if self._prepared[0] is image:
+                return
+            self._free.append(self._prepared[1])
+            self._prepared = None
         self._collect()
-        if self._free:
-            slot = self._free[-1]
+        if self._free and self._fits(image):
+            slot = self._free.pop()
             np.copyto(self._memory.images[slot], image)
             self._prepared = image, slot
 
@@ -264,14 +263,9 @@ class FrameRing:
         """
         if self._memory.cells[_ENDED]:
             raise RuntimeError("ring: expected a running stream, got put after finish")
-        if image.shape != self._memory.shape or image.dtype != np.uint8:
-            raise ValueError(f"expected an image of uint8 {self._memory.shape}, got {image.dtype} {image.shape}")
-        slot = self._free.pop() if self._free else self._make_room(timeout_s)
+        slot = self._slot_with(image, timeout_s)
         if slot is None:
             return False
-        prepared, self._prepared = self._prepared, None
-        if prepared is None or prepared[0] is not image or prepared[1] != slot:
-            np.copyto(self._memory.images[slot], image)
         device_ns = _NO_DEVICE_TIME if device_timestamp_ns is None else device_timestamp_ns
         _META.pack_into(self._memory.bytes, _PAGE + slot * _META_BYTES, frame_id, timestamp_ns, available_ns, device_ns)
         for k, queue in enumerate(self._queues):
@@ -283,6 +277,23 @@ class FrameRing:
             self._free.append(slot)
         self._collect()  # now, when nobody waits for it
         return True
+
+    def _slot_with(self, image: NDArray[np.uint8], timeout_s: float) -> int | None:
+        """Return a slot that holds the image, or None if every slot is taken."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            if prepared[0] is image:
+                return prepared[1]
+            self._free.append(prepared[1])
+        if not self._fits(image):
+            raise ValueError(f"expected an image of uint8 {self._memory.shape}, got {image.dtype} {image.shape}")
+        slot = self._free.pop() if self._free else self._make_room(timeout_s)
+        if slot is not None:
+            np.copyto(self._memory.images[slot], image)
+        return slot
+
+    def _fits(self, image: NDArray[np.uint8]) -> bool:
+        return image.shape == self._memory.shape and image.dtype == np.uint8
 
     def finish(self, error: str = "") -> None:
         """End the stream: consumers get the frames that are in the ring, then `ended` and this error.

@@ -107,6 +107,25 @@ def test_another_image_than_the_prepared_one_is_copied(ring: FrameRing) -> None:
     assert ids_of(reader) == [2, 3]
 
 
+def test_no_slot_is_lost_to_images_that_were_prepared_and_never_put() -> None:
+    ring = make(capacity=3, overflow="drop_newest")
+    reader = ring.reader("loop", "every")
+    for frame_id in range(3):
+        ring.prepare(picture(10))
+        ring.prepare(picture(11))
+        assert put(ring, frame_id)
+    assert ids_of(reader) == [0, 1, 2]
+    ring.close()
+
+
+def test_what_does_not_fit_is_refused_when_it_is_put(ring: FrameRing) -> None:
+    image = np.zeros((3, 3), np.uint8)
+    ring.prepare(image)
+    with pytest.raises(ValueError, match=r"expected an image of uint8 .* got uint8 \(3, 3\)"):
+        ring.put(image, 1, 10, 20, None)
+    assert put(ring, 2)
+
+
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
 def test_a_full_ring_prepares_nothing_and_loses_nothing(overflow: Overflow) -> None:
     ring = make(capacity=3, overflow=overflow)
