@@ -1,7 +1,7 @@
 """Builds the parts of a loop from a rig: what a live session and a replay have in common."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import models.registry
@@ -222,8 +222,13 @@ def fitting_plane(rig: Rig, width_px: int, height_px: int) -> Plane | None:
 
 
 def make_stimulator(
-    rig: Rig, outputs: Mapping[str, Trigger], *, armed: bool, orders: Orders | None = None
+    rig: Rig,
+    outputs: Mapping[str, Trigger],
+    *,
+    armed: bool,
+    orders: Orders | None = None,
+    extending: Collection[str] = (),
 ) -> Stimulator:
-    """Join the rig's stimuli, limits and deadline with open triggers."""
+    """Join the rig's stimuli, limits and deadline with open triggers; `extending` names those that extend pulses."""
     deadline_ns = round(rig.loop.deadline_ms * 1e6)
-    return Stimulator(rig.stimuli, outputs, rig.limits, deadline_ns, armed=armed, orders=orders)
+    return Stimulator(rig.stimuli, outputs, rig.limits, deadline_ns, armed=armed, orders=orders, extending=extending)

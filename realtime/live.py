@@ -154,7 +154,7 @@ def run_live(
         recorder = Recorder(out, rig.recording, camera.ring.handle())
         opened.callback(recorder.close)
         recorder.open()
-        stimulator = make_stimulator(rig, outputs, armed=armed, orders=link)
+        stimulator = make_stimulator(rig, outputs, armed=armed, orders=link, extending=_extending(output_infos))
         watches = (
             ModelWatch(model, rig.safety.bad_frames, stimulator.obey),
             RuleWatch(rules, rig.safety.bad_frames, stimulator.obey),
@@ -225,6 +225,10 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
         infos[name] = trigger.open()
         outputs[name] = trigger
     return outputs, infos
+
+
+def _extending(infos: Mapping[str, TriggerInfo]) -> list[str]:
+    return [name for name, info in infos.items() if info.extends]
 
 
 def _make_trigger(choice: Choice) -> Trigger:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel
 
+from triggers.errors import TriggerFailedError
 from triggers.pulse import Pulse
 
-EventKind = Literal["ack", "refused", "stopped", "fault", "reopened"]
+EventKind = Literal["ack", "refused", "over", "stopped", "fault", "reopened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class TriggerInfo:
         acknowledges: True if every command is answered.
         dead_man_ms: The device switches off by itself this long after the last sign of life, ms; None if it never does.
         acknowledges_stop: True if `poll` reports that a channel was stopped, with a `stopped`.
+        extends: True if what runs can be made to last longer, with `extend`.
     """
 
     driver: str
@@ -32,6 +34,7 @@ class TriggerInfo:
     acknowledges: bool
     dead_man_ms: int | None
     acknowledges_stop: bool = False
+    extends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class TriggerEvent:
     """Something that a device reported since the last `poll`.
 
     Attributes:
-        kind: `ack` (a command was carried out), `refused` (the device would not), `stopped` (every `stop` of a channel
-            so far was carried out), `fault` (the trigger can no longer be relied on), `reopened` (after a failure the
-            same device is there again, with everything off).
+        kind: `ack` (a command was carried out), `refused` (the device would not), `over` (what an `extend` was to
+            extend has ended, or never began), `stopped` (every `stop` of a channel so far was carried out), `fault`
+            (the trigger can no longer be relied on), `reopened` (after a failure the same device is there again, with
+            everything off).
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.
@@ -109,6 +113,24 @@ class Trigger(ABC):
             TriggerFailedError: The port is gone.
             TriggerTimeoutError: The port would not take the bytes.
         """
+
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:  # noqa: ARG002
+        """Let what runs on a channel last its own duration from now on, without an edge for that; return at once.
+
+        Only where `TriggerInfo.extends` says so. A device refuses it where it would exceed one of its limits, counted
+        from the first edge on: then what runs ends when it was to end. `poll` reports `over` if it has ended already.
+
+        Args:
+            channel: Output.
+            extended_id: Command id of the `fire` whose pulse or train is to be extended.
+            command_id: As in `fire`, and greater than those before it.
+            expires_ns: As in `fire`.
+
+        Raises:
+            TriggerFailedError: The port is gone, or the device cannot do this.
+            TriggerTimeoutError: The port would not take the bytes.
+        """
+        raise TriggerFailedError(f"{type(self).__name__}: cannot extend what runs on channel {channel}")
 
     @abstractmethod
     def poll(self) -> tuple[TriggerEvent, ...]:

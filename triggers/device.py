@@ -28,7 +28,7 @@ class DeviceSpec:
     """
 
     name: str = "simulated"
-    firmware: tuple[int, int] = (1, 1)
+    firmware: tuple[int, int] = (1, 2)
     n_channels: int = 8
     max_on_us: int = 10_000_000
     max_duty_permille: int = 1000
@@ -57,17 +57,29 @@ class Edge:
 
 @dataclass(slots=True)
 class _Train:
-    """A pulse or train under way; an unbroken pulse is a train of one whose width and period are its duration."""
+    """A pulse or train under way; an unbroken pulse is a train of one whose width and period are all that it lasts."""
 
     command_id: int
     channel: int
     intensity: int
+    duration_us: int
     end_us: int
     period_us: int
     width_us: int
     on: bool
     rise_us: int
     next_us: int  # When something is to happen next.
+
+    @property
+    def is_unbroken(self) -> bool:
+        return self.width_us == self.period_us
+
+    def extend(self, now_us: int) -> None:
+        """End as late as if it were as long as it was asked for and began now; all edges before that stay."""
+        self.end_us = now_us + self.duration_us
+        if self.is_unbroken:
+            self.width_us = self.period_us = self.end_us - self.rise_us
+        self.next_us = min(self.rise_us + (self.width_us if self.on else self.period_us), self.end_us)
 
 
 class Device:
@@ -178,12 +190,9 @@ class Device:
                 self._newest_id = message.id
                 self._start_if_allowed(message, message.TYPE, now_us)
             case wire.Program():
-                reason = self._why_not_store(message)
-                if reason is not None:
-                    self._refuse(message.id, message.TYPE, reason, now_us)
-                    return
-                self._slots[message.slot] = message
-                self._acknowledge(message.id, message.TYPE, now_us)
+                self._store_if_allowed(message, now_us)
+            case wire.Extend():
+                self._extend_if_allowed(message, now_us)
             case wire.Stop():
                 if message.channel >= self._spec.n_channels:
                     self._refuse(message.id, message.TYPE, RefusalReason.BAD_CHANNEL, now_us)
@@ -272,6 +281,60 @@ class Device:
         self._start(pulse, now_us)
         self._acknowledge(pulse.id, answered, now_us)
 
+    def _extend_if_allowed(self, extend: wire.Extend, now_us: int) -> None:
+        is_new = wire.signed_difference(extend.id, self._newest_id) > 0
+        if is_new:
+            self._newest_id = extend.id  # Also if it is refused.
+        reason = self._why_not_extend(extend, now_us) if is_new or not self._greeted else RefusalReason.REPLAYED
+        if reason is not None:
+            self._refuse(extend.id, extend.TYPE, reason, now_us)
+            return
+        self._trains[extend.channel].extend(now_us)
+        self._acknowledge(extend.id, extend.TYPE, now_us)
+
+    def _why_not_extend(self, extend: wire.Extend, now_us: int) -> RefusalReason | None:
+        """Return why what runs must not last longer, or None if it may."""
+        if not self._greeted:
+            return RefusalReason.NO_HELLO
+        if extend.channel >= self._spec.n_channels:
+            return RefusalReason.BAD_CHANNEL
+        if self._clock.is_past(extend.expires_ms, now_us // 1000):
+            return RefusalReason.EXPIRED
+        train = self._trains.get(extend.channel)
+        if train is None or train.command_id != extend.extends:
+            return RefusalReason.NOT_RUNNING
+        return self._cap_against_extending(train, now_us)
+
+    def _cap_against_extending(self, train: _Train, now_us: int) -> RefusalReason | None:
+        """Return the cap that stands against a longer train: what it has been on already counts as well."""
+        phase_us = now_us - train.rise_us
+        left_us = phase_us + train.duration_us  # From its last rising edge to its new end.
+        if left_us > wire.U32:
+            return RefusalReason.BAD_VALUE
+        width_us = left_us if train.is_unbroken else min(train.width_us, left_us)
+        if width_us > self._max_on_us:
+            return RefusalReason.MAX_ON
+        budget = self._budgets[train.channel]
+        credit = budget.credit(now_us)
+        on_us = max(0, width_us - phase_us)  # What is to come of the pulse under way; ...
+        if not budget.allows(1, on_us, on_us, credit):
+            return RefusalReason.MAX_DUTY
+        if train.is_unbroken or left_us <= train.period_us:
+            return None
+        rest_us = left_us - train.period_us  # ... behind it comes a train as long as this.
+        credit = budget.credit_after(credit, on_us, train.period_us - phase_us - on_us)
+        if not budget.allows(-(-rest_us // train.period_us), train.period_us, min(width_us, rest_us), credit):
+            return RefusalReason.MAX_DUTY
+        return None
+
+    def _store_if_allowed(self, program: wire.Program, now_us: int) -> None:
+        reason = self._why_not_store(program)
+        if reason is not None:
+            self._refuse(program.id, program.TYPE, reason, now_us)
+            return
+        self._slots[program.slot] = program
+        self._acknowledge(program.id, program.TYPE, now_us)
+
     def _why_not_store(self, program: wire.Program) -> RefusalReason | None:
         """Return why a pulse is not stored, or None if it may be."""
         if not self._greeted:
@@ -301,6 +364,7 @@ class Device:
     def _exceeded_cap(self, pulse: wire.PulseTrain | wire.Program, now_us: int | None) -> RefusalReason | None:
         """Return the cap that stands against a pulse at `now_us`, or without it the one that always will."""
         period_us, width_us = _shape(pulse)
+        width_us = min(width_us, pulse.duration_us)
         if width_us > self._max_on_us:
             return RefusalReason.MAX_ON
         n_pulses = -(-pulse.duration_us // period_us)
@@ -318,6 +382,7 @@ class Device:
             command_id=pulse.id,
             channel=pulse.channel,
             intensity=pulse.intensity,
+            duration_us=pulse.duration_us,
             end_us=now_us + pulse.duration_us,
             period_us=period_us,
             width_us=width_us,
@@ -373,10 +438,8 @@ def _is_malformed(pulse: wire.PulseTrain | wire.Program) -> bool:
 
 
 def _shape(pulse: wire.PulseTrain | wire.Program) -> tuple[int, int]:
-    """Return period and width, µs, none longer than the whole."""
-    if pulse.period_us == 0:
-        return pulse.duration_us, pulse.duration_us
-    return pulse.period_us, min(pulse.width_us, pulse.duration_us)
+    """Return period and width, µs."""
+    return (pulse.period_us, pulse.width_us) if pulse.period_us else (pulse.duration_us, pulse.duration_us)
 
 
 class _HostClock:
@@ -444,6 +507,10 @@ class _DutyBudget:
         """Return the credit that there is."""
         self._reckon(now_us)
         return self._credit
+
+    def credit_after(self, credit: int, on_us: int, off_us: int) -> int:
+        """Return what becomes of `credit` while the channel is on and then off."""
+        return min(credit + (on_us + off_us) * self._permille - on_us * 1000, self.full)
 
     def allows(self, n_pulses: int, period_us: int, width_us: int, credit: int) -> bool:
         """Return whether neither the first nor the last pulse of a train would overdraw `credit`; none between can."""

@@ -51,6 +51,10 @@ class ReopeningTrigger(Trigger):
         """Send one pulse command and return at once."""
         return self._present().fire(pulse, command_id, expires_ns)
 
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:
+        """Let what runs last longer, where the trigger can; return at once."""
+        return self._present().extend(channel, extended_id, command_id, expires_ns)
+
     def poll(self) -> tuple[TriggerEvent, ...]:
         """Do what the trigger does; after a failure see whether it is back."""
         if self._search is not None:

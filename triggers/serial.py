@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from triggers import wire
-from triggers.base import FireReceipt, TriggerInfo
+from triggers.base import EventKind, FireReceipt, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
 from triggers.port_trigger import PortTrigger
 from triggers.pulse import Pulse
@@ -21,7 +21,7 @@ _MAX_EXPIRY_NS = 2**30 * 1_000_000  # Half of what a 32-bit count of ms can tell
 _MAX_FIRE_EXPIRY_NS = (wire.FIRE_AHEAD_MS - 1_000) * 1_000_000  # The device's idea of our clock may be a little behind.
 _FIRE_ID_MASK = (1 << wire.FIRE_ID_BITS) - 1
 _MAX_UNANSWERED_IDS = 1 << wire.FIRE_ID_BITS - 1  # What the device can tell from an id that was there before.
-_PULSES = {wire.PulseTrain.TYPE, wire.Fire.TYPE}
+_PULSES = {wire.PulseTrain.TYPE, wire.Fire.TYPE, wire.Extend.TYPE}
 
 _REFUSALS: dict[int, str] = {
     wire.RefusalReason.NO_HELLO: "the device restarted and was not greeted since",
@@ -33,6 +33,7 @@ _REFUSALS: dict[int, str] = {
     wire.RefusalReason.MAX_DUTY: "the pulse would exceed the device's share of on-time",
     wire.RefusalReason.NO_SLOT: "the device has forgotten the pulse that was stored on it",
     wire.RefusalReason.REPLAYED: "the device has had this command, or a later one, before",
+    wire.RefusalReason.NOT_RUNNING: "the channel does not run what was to be extended",
 }
 _FORGOTTEN = {wire.RefusalReason.NO_HELLO, wire.RefusalReason.NO_SLOT, wire.RefusalReason.REPLAYED}
 _UNANSWERED = {wire.Program.TYPE: "the command to store a pulse"}
@@ -103,6 +104,7 @@ class SerialTrigger(PortTrigger):
         self._device_us: int | None = None
         self._stops: dict[int, _Stop] = {}  # By channel.
         self._slots = Slots(0)
+        self._extends = False
         self._to_store: dict[int, Pulse] = {}  # Command's id → what it put out, until it is answered.
         self._fired_id = -1
         self._answered_id: int | None = None  # The newest id that the device is known to know.
@@ -113,8 +115,10 @@ class SerialTrigger(PortTrigger):
 
     def _greet(self, port: SerialPort) -> TriggerInfo:
         identity = self._identify(port)
-        n_slots = wire.N_SLOTS if (identity.firmware_major, identity.firmware_minor) >= wire.STORES_SINCE else 0
+        firmware = identity.firmware_major, identity.firmware_minor
+        n_slots = wire.N_SLOTS if firmware >= wire.STORES_SINCE else 0
         self._slots = Slots(n_slots)
+        self._extends = firmware >= wire.EXTENDS_SINCE
         self._forgets_after_ns = identity.dead_man_ms * 500_000  # Half of it, to be sure.
         self._beat(port, self._now_ns())
         return TriggerInfo(
@@ -133,6 +137,7 @@ class SerialTrigger(PortTrigger):
             acknowledges=True,
             dead_man_ms=identity.dead_man_ms,
             acknowledges_stop=True,
+            extends=self._extends,
         )
 
     def _identify(self, port: SerialPort) -> wire.Identity:
@@ -193,8 +198,9 @@ class SerialTrigger(PortTrigger):
         slot = self._slot_for(pulse, command_id, expires_ns, now_ns)
         if slot is None:
             kind = wire.PulseTrain.TYPE
-            expires_ms = min(expires_ns, now_ns + _MAX_EXPIRY_NS) // 1_000_000 & wire.U32
-            data = wire.encode(wire.PulseTrain(command_id, **_fields(pulse), expires_ms=expires_ms))
+            data = wire.encode(
+                wire.PulseTrain(command_id, **_fields(pulse), expires_ms=_expires_ms(expires_ns, now_ns))
+            )
         else:
             kind = wire.Fire.TYPE
             data = wire.fire_frame(command_id & _FIRE_ID_MASK, slot, expires_ns // 1_000_000 & 0xFFFF)
@@ -208,6 +214,16 @@ class SerialTrigger(PortTrigger):
         if pulse.channel in self._stops:
             self._stops[pulse.channel].n_sends = _STOP_SENDS  # Sent again, it would end this pulse.
         return FireReceipt(command_id, sent_ns)
+
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:
+        """Send the command that lets what runs last longer and return at once; its answer comes from `poll`."""
+        port = self._usable_port()
+        if not self._extends:
+            return super().extend(channel, extended_id, command_id, expires_ns)
+        message = wire.Extend(command_id, channel, extended_id, _expires_ms(expires_ns, self._now_ns()))
+        self._command(port, message)
+        self._fired_id = command_id
+        return FireReceipt(command_id, self._written_ns)
 
     def _slot_for(self, pulse: Pulse, command_id: int, expires_ns: int, now_ns: int) -> int | None:
         """Return the slot to fire from, or None unless the device has the pulse and a `Fire` can say it all."""
@@ -251,7 +267,7 @@ class SerialTrigger(PortTrigger):
     def _is_off_unanswered(self) -> bool:
         return any(kind == wire.AllOff.TYPE for kind, _ in self._pending)
 
-    def _command(self, port: SerialPort, message: wire.Program | wire.Stop | wire.AllOff) -> None:
+    def _command(self, port: SerialPort, message: wire.Program | wire.Extend | wire.Stop | wire.AllOff) -> None:
         """Send a command that is to be answered."""
         self._pending[message.TYPE, message.id] = self._write(port, wire.encode(message))
 
@@ -322,7 +338,8 @@ class SerialTrigger(PortTrigger):
         if command_id is not None:
             self._to_store.pop(command_id, None)
         detail = f"{self._where()}: {_REFUSALS.get(refused.reason, f'refused, reason {refused.reason}')}"
-        self._report("refused", command_id, now_ns, detail, self._unwrap(refused.device_us))
+        kind: EventKind = "over" if refused.reason == wire.RefusalReason.NOT_RUNNING else "refused"
+        self._report(kind, command_id, now_ns, detail, self._unwrap(refused.device_us))
 
     def _check_overdue(self, now_ns: int) -> None:
         """Report every command, and a run of heartbeats once, that should have been answered by now."""
@@ -377,6 +394,10 @@ class SerialTrigger(PortTrigger):
 
     def _host_ms(self) -> int:
         return self._now_ns() // 1_000_000 & wire.U32
+
+
+def _expires_ms(expires_ns: int, now_ns: int) -> int:
+    return min(expires_ns, now_ns + _MAX_EXPIRY_NS) // 1_000_000 & wire.U32
 
 
 def _fields(pulse: Pulse) -> dict[str, int]:

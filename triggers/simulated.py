@@ -100,6 +100,10 @@ class SimulatedTrigger(Trigger):
         """Send one pulse command and return at once."""
         return self._opened().fire(pulse, command_id, expires_ns)
 
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:
+        """Let what runs last longer and return at once."""
+        return self._opened().extend(channel, extended_id, command_id, expires_ns)
+
     def poll(self) -> tuple[TriggerEvent, ...]:
         """Read what the device reported, send the heartbeat if one is due, and return at once."""
         return () if self._serial is None else self._serial.poll()

@@ -10,12 +10,15 @@ from triggers.pulse import Pulse
 
 _N_CALLS = 5
 _PULSE = Pulse(channel=0, duration_us=2_000)
+_LONG_PULSE = Pulse(channel=0, duration_us=100_000)
 _EXPIRY_NS = 10_000_000_000
 _MAX_CLOSE_S = 1.0  # It may wait until the outputs are off, or for a process to end.
 
 
 def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: float = 0.05) -> TriggerInfo:
     """Open a trigger, fire a few 2 ms pulses on channel 0, stop, close it, and return what it said of itself.
+
+    Where it says that it can extend a pulse, one of 100 ms is extended, and one that is over is not.
 
     Args:
         trigger: Not yet open; ends closed. What is connected to it will go on and off.
@@ -31,6 +34,7 @@ def check_trigger(trigger: Trigger, answer_wait_s: float = 5.0, max_block_s: flo
     try:
         events = _check_fire(trigger, info, answer_wait_s, max_block_s)
         events += _check_stop(trigger, info, answer_wait_s, max_block_s)
+        events += _check_extend(trigger, info, answer_wait_s, max_block_s)
         _check_quick("all_off", max_block_s, [_duration_s(trigger.all_off) for _ in range(_N_CALLS)])
         for _ in range(100):
             events += trigger.poll()
@@ -89,6 +93,35 @@ def _check_stop(trigger: Trigger, info: TriggerInfo, answer_wait_s: float, max_b
     return events
 
 
+def _check_extend(trigger: Trigger, info: TriggerInfo, answer_wait_s: float, max_block_s: float) -> list[TriggerEvent]:
+    """Extend one pulse a few times while it runs, and once when it is over; a trigger that cannot must say so."""
+    expires_ns = time.monotonic_ns() + _EXPIRY_NS
+    first = _N_CALLS + 1
+    if not info.extends:
+        _expect_failed("extend without `extends`", lambda: trigger.extend(0, first, first + 1, expires_ns))
+        return []
+    durations_s = []
+    events: list[TriggerEvent] = []
+    kinds: list[str] = []
+    for command_id in range(first, first + _N_CALLS + 2):
+        if command_id == first + _N_CALLS + 1:
+            time.sleep(2 * _LONG_PULSE.duration_us / 1e6)
+        started_s = time.perf_counter()
+        if command_id == first:
+            receipt = trigger.fire(_LONG_PULSE, first, expires_ns)
+        else:
+            receipt = trigger.extend(_LONG_PULSE.channel, first, command_id, expires_ns)
+        durations_s.append(time.perf_counter() - started_s)
+        answers = _wait_for_answer(trigger, receipt, answer_wait_s)
+        kinds += ["ack"] * (receipt.acked_ns is not None)
+        kinds += [event.kind for event in answers if event.command_id == command_id]
+        events += answers
+    expected = ["ack"] * (_N_CALLS + 1) + ["over"]
+    _expect(kinds == expected, f"extend: expected the answers {expected}, got {kinds}: {events}")
+    _check_quick("extend", max_block_s, durations_s)
+    return events
+
+
 def _wait_for_answer(trigger: Trigger, receipt: FireReceipt, wait_s: float) -> list[TriggerEvent]:
     events: list[TriggerEvent] = []
     deadline_s = time.monotonic() + wait_s
@@ -107,14 +140,19 @@ def _check_closed(trigger: Trigger) -> None:
     expires_ns = time.monotonic_ns() + _EXPIRY_NS
     calls: dict[str, Callable[[], object]] = {
         "fire": lambda: trigger.fire(_PULSE, 1, expires_ns),
+        "extend": lambda: trigger.extend(0, 1, 2, expires_ns),
         "stop": lambda: trigger.stop(0),
     }
     for name, call in calls.items():
-        try:
-            call()
-        except TriggerFailedError:
-            continue
-        raise AssertionError(f"{name} after close: expected TriggerFailedError, got none")
+        _expect_failed(f"{name} after close", call)
+
+
+def _expect_failed(what: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except TriggerFailedError:
+        return
+    raise AssertionError(f"{what}: expected TriggerFailedError, got none")
 
 
 def _duration_s(call: Callable[[], None]) -> float:

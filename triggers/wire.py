@@ -22,6 +22,7 @@ NAME_BYTES = 16
 U32 = 0xFFFF_FFFF
 N_SLOTS = 8  # Pulses that a device stores.
 STORES_SINCE = (1, 1)  # The first firmware that does.
+EXTENDS_SINCE = (1, 2)  # The first firmware that knows `Extend`.
 FIRE_ID_BITS = 12
 FIRE_MARK = 0x80  # Versions are smaller, so that the first byte tells a `Fire` from a header.
 FIRE_BODY = struct.Struct("<BBH")
@@ -44,6 +45,7 @@ class RefusalReason(IntEnum):
     MAX_DUTY = 7
     NO_SLOT = 8
     REPLAYED = 9
+    NOT_RUNNING = 10
 
 
 class EndReason(IntEnum):
@@ -203,6 +205,27 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
+class Extend:
+    """Host: what runs on a channel is to last its own duration from now on, without an edge for that.
+
+    Answered by `Ack` or `Refused`; the `Done` that comes later is that of the pulse extended.
+
+    Attributes:
+        id: The command's id, unique in the session, greater than those before it.
+        channel: Output, from 0.
+        extends: Id of the `PulseTrain` or `Fire` that is to run there; refused if it does not.
+        expires_ms: Host monotonic clock, ms, modulo 2³², after which the command must be refused.
+    """
+
+    TYPE: ClassVar[int] = 0x15
+    PAYLOAD: ClassVar[struct.Struct] = struct.Struct("<BII")
+    id: int
+    channel: int
+    extends: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Boot:
     """Device: just started, every output low, waiting for `Hello`.
 
@@ -299,9 +322,9 @@ class Done:
     device_us: int
 
 
-HostMessage = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | Fire
+HostMessage = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | Fire | Extend
 DeviceMessage = Boot | Identity | Ack | Refused | Done
-MessageWithHeader = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | DeviceMessage
+MessageWithHeader = Hello | Limits | Heartbeat | PulseTrain | Stop | AllOff | Program | Extend | DeviceMessage
 Message = HostMessage | DeviceMessage
 
 
@@ -318,7 +341,7 @@ class OtherVersion:
 
 _CLASSES: dict[int, type[MessageWithHeader]] = {
     cls.TYPE: cls
-    for cls in (Hello, Limits, Heartbeat, PulseTrain, Stop, AllOff, Program, Boot, Identity, Ack, Refused, Done)
+    for cls in (Hello, Limits, Heartbeat, PulseTrain, Stop, AllOff, Program, Extend, Boot, Identity, Ack, Refused, Done)
 }
 
 

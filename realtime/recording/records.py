@@ -120,6 +120,8 @@ class IntentRecord(msgspec.Struct, frozen=True, gc=False):
         ordinal: How many of this stimulus had been asked for before; 0 in older logs, like the next two empty.
         track_ids: The animals that the rule named.
         identity_confidence: How sure it was who they are, one for each of `track_ids`.
+        extended: (trigger name, command id of the pulse) where a pulse that runs was made to last longer; empty in logs
+            from before devices could do that.
     """
 
     stimulus: str
@@ -138,6 +140,7 @@ class IntentRecord(msgspec.Struct, frozen=True, gc=False):
     ordinal: int = 0
     track_ids: tuple[int, ...] = ()
     identity_confidence: tuple[float, ...] = ()
+    extended: tuple[tuple[str, int], ...] = ()
 
 
 class ReceiptRecord(msgspec.Struct, frozen=True, gc=False):
@@ -163,7 +166,7 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         trigger: Name of the trigger.
-        kind: `ack`, `refused`, `stopped`, `fault` or `reopened`.
+        kind: `ack`, `refused`, `over`, `stopped`, `fault` or `reopened`.
         command_id: The command in question, or None.
         host_ns: Host monotonic clock, ns, when it was read.
         device_us: The device's own clock, µs, or None.
@@ -172,7 +175,7 @@ class TriggerEventRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     trigger: str
-    kind: Literal["ack", "refused", "stopped", "fault", "reopened"]
+    kind: Literal["ack", "refused", "over", "stopped", "fault", "reopened"]
     command_id: int | None
     host_ns: int
     device_us: int | None

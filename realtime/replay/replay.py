@@ -162,6 +162,7 @@ def _parts(
             # Before there was arming, every session was armed; and "what would it have done?" means: armed.
             armed=perfect_devices or description.get("armed_at_start", True),
             orders=ReplayedOrders(action.orders for action in actions),
+            extending=[name for name, info in infos.items() if info.get("extends")],
         ),
         clock=ReplayClock(record.decided_ns for record in records),
         sinks=(),

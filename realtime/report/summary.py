@@ -69,7 +69,7 @@ def summarize(data: SessionData) -> dict[str, Any]:
         "stimuli": stimulus_outcomes(data),
         "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
         "refused_commands": dict(
-            Counter(f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "refused")
+            Counter(f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind in {"refused", "over"})
         ),
         "notes": [f"{note.kind}: {note.text}" for note in data.notes],
         "log_damage": data.damage or None,

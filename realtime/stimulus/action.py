@@ -38,6 +38,8 @@ class Intent:
             repeated while its rule is on keeps it, and a stop has that of what it stops.
         track_ids: The animals that the rule named in the frame that asked for it; empty without a rule.
         identity_confidence: How sure it was in that frame who they are, 0–1, one for each of `track_ids`.
+        extended: (trigger, command id of the pulse) where the command let a pulse that runs last longer, instead of
+            starting another one.
     """
 
     stimulus: str
@@ -56,6 +58,7 @@ class Intent:
     ordinal: int = 0
     track_ids: tuple[int, ...] = ()
     identity_confidence: tuple[float, ...] = ()
+    extended: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

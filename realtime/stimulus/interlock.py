@@ -181,6 +181,18 @@ class Interlock:
         channel.dose_ns += pulse.on_time_us * 1000
         channel.starts_ns.append(now_ns)
 
+    def extended(self, trigger: str, pulse: Pulse, now_ns: int) -> None:
+        """Account for a pulse that runs and was extended now: it goes on in its own rhythm, for its duration from now.
+
+        `allow` judges it as one that begins now, which is never on for less.
+        """
+        channel = self._channel(trigger, pulse.channel)
+        output = channel.recent[-1]
+        channel.dose_ns -= channel.rest_ns(now_ns)
+        output.end_ns = now_ns + pulse.duration_us * 1000
+        channel.dose_ns += channel.rest_ns(now_ns)
+        channel.starts_ns.append(now_ns)
+
     def stopped(self, trigger: str, channel: int, now_ns: int) -> None:
         """Account for a channel that was switched off now: the rest of what was running does not count."""
         self._channel(trigger, channel).cut(now_ns)

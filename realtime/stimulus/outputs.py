@@ -1,6 +1,6 @@
 """Outputs: the triggers behind every guard; nothing goes out but what is armed, in time, allowed and not outranked."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -9,12 +9,13 @@ from realtime.stimulus.arming import ARM_WITHIN_NS, Order
 from realtime.stimulus.controls import Arm
 from realtime.stimulus.interlock import Interlock, LimitSpec
 from realtime.stimulus.spec import StimulusSpec
-from triggers.base import Trigger, TriggerEvent
+from triggers.base import FireReceipt, Trigger, TriggerEvent
 from triggers.errors import TriggerError
 from triggers.pulse import Pulse
 
 _CLOSED = "closed"
 _NOT_YET = "not armed yet"
+_EXTEND_AHEAD_NS = 5_000_000  # From a decision to the device: a millisecond of USB, three frames on the line, and more.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,12 @@ class Request:
     identity_confidence: tuple[float, ...] = ()
 
     def intent(
-        self, moment: Moment, outcome: Outcome, detail: str, commands: tuple[tuple[str, int], ...] = ()
+        self,
+        moment: Moment,
+        outcome: Outcome,
+        detail: str,
+        commands: Sequence[tuple[str, int]] = (),
+        extended: Sequence[tuple[str, int]] = (),
     ) -> Intent:
         """Return the record of what came of it."""
         pulse = self.stimulus.pulse
@@ -69,12 +75,22 @@ class Request:
             pulse.width_us,
             outcome,
             detail,
-            commands,
+            tuple(commands),
             self.arm,
             self.ordinal,
             self.track_ids,
             self.identity_confidence,
+            tuple(extended),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last pulse of a channel: what asked for it, its command's id, and that of the last one that extended it."""
+
+    request: Request
+    pulse_id: int
+    command_id: int
 
 
 class Outputs:
@@ -90,6 +106,7 @@ class Outputs:
         deadline_ns: A frame that has been available for longer, or that came longer after something was due, does not
             fire any more.
         armed: Whether stimuli go out before anybody orders it.
+        extending: The triggers that can let a pulse that runs last longer (`TriggerInfo.extends`).
     """
 
     def __init__(
@@ -98,15 +115,17 @@ class Outputs:
         limits: Mapping[tuple[str, int], LimitSpec],
         deadline_ns: int,
         armed: bool,
+        extending: Collection[str] = (),
     ) -> None:
         self._triggers = dict(triggers)
+        self._extending = frozenset(extending)
         self._interlock = Interlock(limits)
         self._sham_interlock = Interlock(limits)
         self._deadline_ns = deadline_ns
         self._next_id = 1
         self._disarm_reason = "" if armed else _NOT_YET
         self._fault = ""
-        self._last_on: dict[tuple[str, int], Request] = {}  # whose pulse was the last on a channel
+        self._last_on: dict[tuple[str, int], _Last] = {}  # by trigger and channel
         self._shams: dict[str, tuple[Request, int]] = {}  # stimulus → its last sham, and when that would end, ns
 
     @property
@@ -141,7 +160,19 @@ class Outputs:
                     self.disarm(f"{name}: {event.detail}")
                 elif event.kind == "stopped" and event.channel is not None:
                     self._interlock.stop_acknowledged(name, event.channel, event.host_ns)
+                elif event.kind == "over":
+                    self._is_over(name, event)
         return tuple(polled)
+
+    def _is_over(self, trigger: str, event: TriggerEvent) -> None:
+        """Account for a pulse that was to be extended and has ended: it is off by now."""
+        for (name, channel), last in self._last_on.items():
+            if (name, last.command_id) == (trigger, event.command_id):
+                self._interlock.stopped(trigger, channel, event.host_ns)
+
+    def ahead_ns(self, stimulus: Stimulus) -> int:
+        """Return how long before a pulse ends it must be extended, so that the device hears of it in time."""
+        return 0 if self._extending.isdisjoint(stimulus.spec.triggers) else _EXTEND_AHEAD_NS
 
     def is_late(self, moment: Moment) -> bool:
         """Return whether the frame has been available for longer than the deadline."""
@@ -218,7 +249,18 @@ class Outputs:
         last = self._last_on.get((trigger, channel))
         if last is None or not self._interlock.running(trigger, channel, moment.now_ns):
             return None
-        return last.stimulus
+        return last.request.stimulus
+
+    def _extendable(self, trigger: str, request: Request, moment: Moment) -> int | None:
+        """Return the id of the pulse that a repetition can extend, or None if a pulse is to be sent for it."""
+        channel = request.stimulus.pulse.channel
+        last = self._last_on.get((trigger, channel))
+        if trigger not in self._extending or last is None:
+            return None
+        before = last.request
+        is_repeated = before.stimulus is request.stimulus and before.ordinal == request.ordinal
+        is_in_time = self._interlock.running(trigger, channel, moment.now_ns + _EXTEND_AHEAD_NS)
+        return last.pulse_id if is_repeated and is_in_time else None
 
     def _pretend(self, request: Request, moment: Moment) -> Intent:
         pulse = request.stimulus.pulse
@@ -228,30 +270,53 @@ class Outputs:
         return request.intent(moment, "sham", "")
 
     def _fire(self, request: Request, moment: Moment, receipts: list[Receipt]) -> Intent:
-        pulse = request.stimulus.pulse
         commands: list[tuple[str, int]] = []
+        extended: list[tuple[str, int]] = []
         undelivered: list[str] = []
         for name in request.stimulus.spec.triggers:
-            command_id, self._next_id = self._next_id, self._next_id + 1
             try:
-                if self._interlock.running(name, pulse.channel, moment.now_ns):  # a device refuses a busy channel
-                    commands.append((name, STOP_ID))
-                    self._switch_off(name, pulse.channel, moment)
-                commands.append((name, command_id))
-                receipt = self._triggers[name].fire(pulse, command_id, moment.available_ns + self._deadline_ns)
+                receipt = self._send(name, request, moment, commands, extended)
             except TriggerError as error:
                 self.disarm(f"{name}: {error}")
-                return request.intent(moment, "failed", str(error), tuple(commands))
-            receipts.append(Receipt(name, command_id, receipt.sent_ns, receipt.acked_ns, receipt.delivered))
-            if receipt.delivered:
-                self._interlock.commit(name, pulse, moment.now_ns)
-                self._last_on[name, pulse.channel] = request
-            else:
+                return request.intent(moment, "failed", str(error), commands, extended)
+            receipts.append(Receipt(name, receipt.command_id, receipt.sent_ns, receipt.acked_ns, receipt.delivered))
+            if not receipt.delivered:
                 undelivered.append(name)
         if undelivered:
             detail = f"not delivered by {', '.join(undelivered)}"
-            return request.intent(moment, "undelivered", detail, tuple(commands))
-        return request.intent(moment, "sent", "", tuple(commands))
+            return request.intent(moment, "undelivered", detail, commands, extended)
+        return request.intent(moment, "sent", "", commands, extended)
+
+    def _send(
+        self,
+        name: str,
+        request: Request,
+        moment: Moment,
+        commands: list[tuple[str, int]],
+        extended: list[tuple[str, int]],
+    ) -> FireReceipt:
+        """Send a pulse to one trigger, or extend the one that runs there; note every command before it is tried."""
+        pulse, trigger = request.stimulus.pulse, self._triggers[name]
+        expires_ns = moment.available_ns + self._deadline_ns
+        command_id, self._next_id = self._next_id, self._next_id + 1
+        pulse_id = self._extendable(name, request, moment)
+        if pulse_id is not None:
+            commands.append((name, command_id))
+            extended.append((name, pulse_id))
+            receipt = trigger.extend(pulse.channel, pulse_id, command_id, expires_ns)
+            if receipt.delivered:
+                self._interlock.extended(name, pulse, moment.now_ns)
+                self._last_on[name, pulse.channel] = _Last(request, pulse_id, command_id)
+            return receipt
+        if self._interlock.running(name, pulse.channel, moment.now_ns):  # a device refuses a busy channel
+            commands.append((name, STOP_ID))
+            self._switch_off(name, pulse.channel, moment)
+        commands.append((name, command_id))
+        receipt = trigger.fire(pulse, command_id, expires_ns)
+        if receipt.delivered:
+            self._interlock.commit(name, pulse, moment.now_ns)
+            self._last_on[name, pulse.channel] = _Last(request, command_id, command_id)
+        return receipt
 
     def _stop_real(self, stimulus: Stimulus, moment: Moment) -> tuple[Intent, ...]:
         channel = stimulus.pulse.channel
@@ -260,14 +325,14 @@ class Outputs:
         for name in stimulus.spec.triggers:
             if self._running(name, channel, moment) is not stimulus:
                 continue
-            stopped = self._last_on[name, channel]
+            stopped = self._last_on[name, channel].request
             commands.append((name, STOP_ID))
             try:
                 self._switch_off(name, channel, moment)
             except TriggerError as error:
                 self.disarm(f"{name}: {error}")
-                return (_at(stopped, moment).intent(moment, "failed", str(error), tuple(commands)),)
-        return () if stopped is None else (_at(stopped, moment).intent(moment, "stopped", "", tuple(commands)),)
+                return (_at(stopped, moment).intent(moment, "failed", str(error), commands),)
+        return () if stopped is None else (_at(stopped, moment).intent(moment, "stopped", "", commands),)
 
     def _switch_off(self, trigger: str, channel: int, moment: Moment) -> None:
         if self._triggers[trigger].stop(channel):  # it is acknowledged later

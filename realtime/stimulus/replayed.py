@@ -52,9 +52,16 @@ class ReplayedTrigger(Trigger):
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:  # noqa: ARG002 - nothing is sent
         """Return the recorded receipt or raise the recorded failure; a command that is new here has `sent_ns` 0."""
+        return self._answer(command_id)
+
+    def _answer(self, command_id: int) -> FireReceipt:
         if command_id in self._failures:
             raise TriggerFailedError(self._failures[command_id])
         return self._receipts.get(command_id) or FireReceipt(command_id, sent_ns=0)
+
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:  # noqa: ARG002
+        """Answer as `fire` does."""
+        return self._answer(command_id)
 
     def poll(self) -> tuple[TriggerEvent, ...]:
         """Return what was reported for the next frame."""

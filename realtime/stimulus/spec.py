@@ -76,8 +76,8 @@ class StimulusSpec(_Section):
         width_ms: Width of each pulse of a train, ms; None without `train_hz`.
         delay_ms: How long after the frame of the edge became available it goes out, ms, on the host's clock: with the
             first frame that is decided then, never sooner.
-        while_on: Send the pulse or train again, before the last one ends, as long as the rule is on. A train begins
-            anew each time.
+        while_on: Send the pulse or train again, before the last one ends, as long as the rule is on. Where a trigger
+            can extend what runs, that goes on without a break; elsewhere a train begins anew each time.
         stop_on_release: When the rule's state falls, switch the channel off if this stimulus is still running, and
             cancel it if it waits for its delay.
         priority: A running stimulus of higher priority is not replaced on its channel; one of the same priority is.

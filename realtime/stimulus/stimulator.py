@@ -1,6 +1,6 @@
 """The stimulator: when which stimulus is asked for, by the rules, by the clock or by a timetable."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -49,11 +49,13 @@ class _Entry:
         request: The latest repetition.
         ends_ns: When that ends, or, before the first one, when it was asked for; host clock, ns.
         told: Why it could not be sent lately, so that a reason is recorded once and not frame by frame.
+        extensions: (trigger, command id) of the latest repetition where it extended a pulse.
     """
 
     request: Request
     ends_ns: int
     told: str = ""
+    extensions: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Stimulator:
             fire any more.
         armed: Whether stimuli go out before anybody orders it.
         orders: Where orders to arm and disarm come from; None for nowhere.
+        extending: The triggers that can let a pulse that runs last longer (`TriggerInfo.extends`): what is repeated
+            extends it there.
 
     Raises:
         ValueError: A stimulus exceeds its limits all by itself; the message lists every one.
@@ -94,6 +98,7 @@ class Stimulator:
         *,
         armed: bool,
         orders: Orders | None = None,
+        extending: Collection[str] = (),
     ) -> None:
         impossible = impossible_stimuli(stimuli, limits)
         if impossible:
@@ -106,7 +111,7 @@ class Stimulator:
                 self._timed.append((asked, table))
             elif spec.rule is not None:
                 self._by_rule.setdefault(spec.rule, []).append(asked)
-        self._outputs = Outputs(triggers, limits, deadline_ns, armed)
+        self._outputs = Outputs(triggers, limits, deadline_ns, armed, extending)
         self._orders: Orders = NoOrders() if orders is None else orders
         self._to_arm: tuple[Order, ...] = ()
         self._obeyed: tuple[Order, ...] = ()
@@ -139,9 +144,21 @@ class Stimulator:
         polled = self._outputs.poll()
         if polled:
             self._events += polled
+            self._not_extended(polled)
         for order in self._orders.take(self._outputs.disarmed):
             self.obey(order)
         return polled
+
+    def _not_extended(self, polled: tuple[tuple[str, TriggerEvent], ...]) -> None:
+        """Repeat what was over with the next frame, and no more what a device refused, until the rule rises again."""
+        for trigger, event in polled:
+            for name, entry in tuple(self._entries.items()):
+                if (trigger, event.command_id) not in entry.extensions:
+                    continue
+                if event.kind == "refused":
+                    del self._entries[name]
+                elif event.kind == "over":
+                    entry.ends_ns = event.host_ns
 
     def obey(self, order: Order) -> None:
         """Disarm at once, or arm with the next frame, unless something speaks against it by then.
@@ -282,7 +299,8 @@ class Stimulator:
         for entry in self._entries.values():
             last = entry.request
             decision = on.get(last.stimulus.spec.rule or "")
-            if decision is not None and entry.ends_ns - moment.now_ns <= lead_ns:
+            ahead_ns = lead_ns + self._outputs.ahead_ns(last.stimulus)
+            if decision is not None and entry.ends_ns - moment.now_ns <= ahead_ns:
                 animals = _animals(decision, tracks)
                 entry.request = Request(last.stimulus, moment.frame_id, last.arm, last.ordinal, *animals)
                 steps.append(_Step("repeat", last.stimulus, entry.request))
@@ -321,6 +339,8 @@ class Stimulator:
             return told != intent.outcome
         if intent.outcome in {"sent", "sham", "undelivered"}:
             entry.ends_ns, entry.told = intent.decided_ns + intent.duration_us * 1000, ""
+            where = dict(intent.extended)
+            entry.extensions = frozenset(command for command in intent.commands if command[0] in where)
         else:  # until the rule rises again: a limit that is met would otherwise let light through bit by bit
             del self._entries[stimulus.name]
         return True

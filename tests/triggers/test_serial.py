@@ -32,7 +32,7 @@ def test_contract(peer):
     assert (info.driver, info.address, info.acknowledges, info.dead_man_ms) == ("serial", peer.port, True, 60_000)
     assert info.device == {
         "name": "simulated",
-        "firmware": "1.1",
+        "firmware": "1.2",
         "protocol": 1,
         "n_channels": 8,
         "max_on_us": 10_000_000,
@@ -409,6 +409,66 @@ def test_an_unanswered_fire_is_a_fault_with_its_whole_id(peer, opened, until, cl
     assert until.true(lambda: peer.of_type(wire.Fire))[0].id == 0x346
     clock.now_ns += 101 * MS
     assert opened.poll()[0].command_id == 0x1_2346
+
+
+def test_what_runs_is_extended(peer, opened, until, clock):
+    opened.fire(Pulse(2, 300_000), 7, FAR_NS)
+    assert until.event(opened, "ack").command_id == 7
+    receipt = opened.extend(2, 7, 8, clock.now_ns + 17_999_999)
+    (message,) = until.true(lambda: peer.of_type(wire.Extend))
+    assert message == wire.Extend(8, 2, 7, (clock.now_ns + 17_999_999) // MS)
+    assert (receipt.command_id, receipt.sent_ns, receipt.acked_ns) == (8, clock.now_ns, None)
+    assert until.event(opened, "ack").command_id == 8
+
+
+def test_what_is_over_is_told_apart_from_what_is_refused(peer, opened, until):
+    peer.device = Device(DeviceSpec(max_on_us=1_000_000, dead_man_ms=60_000), lambda edge: None, lambda m, us: None)
+    opened.extend(2, 7, 8, FAR_NS)
+    assert until.event(opened, "refused").detail.endswith("the device restarted and was not greeted since")
+    peer.device.receive(wire.encode(wire.Hello(1, 0)), 0)
+    opened.extend(2, 7, 9, FAR_NS)
+    event = until.event(opened, "over")
+    assert (event.command_id, event.detail) == (
+        9,
+        f"serial {peer.port}: the channel does not run what was to be extended",
+    )
+    opened.fire(Pulse(2, 900_000), 10, FAR_NS)
+    assert until.event(opened, "ack").command_id == 10
+    time.sleep(0.15)
+    opened.extend(2, 10, 11, FAR_NS)
+    event = until.event(opened, "refused")
+    assert (event.command_id, event.detail) == (
+        11,
+        f"serial {peer.port}: the pulse is longer than the device's longest on-time",
+    )
+
+
+def test_an_unanswered_extend_is_a_fault(peer, opened, until, clock):
+    peer.answer = peer.ignore
+    opened.extend(2, 7, 8, FAR_NS)
+    clock.now_ns += 101 * MS
+    event = until.event(opened, "fault")
+    assert (event.command_id, event.detail) == (8, f"serial {peer.port}: command 8 was not answered within 100 ms")
+
+
+def test_a_stored_pulse_is_fired_behind_an_extend_by_a_greater_id_only(peer, opened, until):
+    _fire(opened, until, 7)
+    opened.extend(0, 7, 20, FAR_NS)
+    assert until.event(opened, "over").command_id == 20
+    opened.fire(PULSE, 20, opened._now_ns() + MS)
+    until.true(lambda: len(_commands(peer)) == 3)
+    assert _commands(peer)[2] == "PulseTrain"
+
+
+def test_a_device_of_an_older_firmware_is_not_asked_to_extend(peer, until, clock):
+    spec = DeviceSpec(firmware=(1, 1), dead_man_ms=60_000)
+    peer.device = Device(spec, lambda edge: None, lambda message, now_us: None)
+    with SerialTrigger(SerialOptions(port=peer.port), clock) as trigger:
+        with pytest.raises(TriggerFailedError, match="cannot extend what runs on channel 2"):
+            trigger.extend(2, 7, 8, FAR_NS)
+        trigger.stop(0)
+        until.true(lambda: peer.of_type(wire.Stop))
+    assert peer.of_type(wire.Extend) == []
 
 
 @pytest.mark.parametrize("firmware", [(1, 0), (0, 9)])

@@ -49,12 +49,15 @@ def test_contract(edge_log):
     options = SimulatedOptions(log_path=edge_log.path)
     info = check_trigger(SimulatedTrigger(options))
     assert (info.driver, info.dead_man_ms, info.device["n_channels"]) == ("simulated", 250, 8)
-    assert [command["id"] for command in edge_log.commands("PulseTrain")] == [1, 2, 3, 4, 5]
+    assert [command["id"] for command in edge_log.commands("PulseTrain")] == [1, 2, 3, 4, 5, 6]
     edges = edge_log.edges()
-    assert [edge["on"] for edge in edges] == [True, False] * 5
-    assert [fall["device_us"] - rise["device_us"] for rise, fall in zip(edges[::2], edges[1::2], strict=True)] == [
-        2_000
-    ] * 5
+    assert [edge["on"] for edge in edges] == [True, False] * 6
+    *widths_us, extended_us = (
+        fall["device_us"] - rise["device_us"] for rise, fall in zip(edges[::2], edges[1::2], strict=True)
+    )
+    assert widths_us == [2_000] * 5
+    *in_time, _ = edge_log.commands("Extend")
+    assert extended_us == in_time[-1]["device_us"] - edges[-2]["device_us"] + 100_000
 
 
 def test_a_train_is_exact_on_the_devices_clock(edge_log, until):

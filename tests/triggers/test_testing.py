@@ -54,6 +54,23 @@ class Contradictory(Silent):
         return False
 
 
+class Unable(RecordingTrigger):
+    def open(self):
+        return replace(super().open(), extends=True)
+
+
+class Modest(RecordingTrigger):
+    def extend(self, channel, extended_id, command_id, expires_ns):
+        del channel, extended_id, expires_ns
+        return FireReceipt(command_id, 0)
+
+
+class Endless(Unable):
+    def extend(self, channel, extended_id, command_id, expires_ns):
+        del channel, extended_id, expires_ns
+        return FireReceipt(command_id, 0, acked_ns=0)
+
+
 class Undead(RecordingTrigger):
     def _check_open(self):
         pass
@@ -69,6 +86,11 @@ class Undead(RecordingTrigger):
         (Faulty, "poll: expected no fault, got ['on fire'"),
         (Silent, "poll: expected after `stop` the events [('stopped', 0)], got []"),
         (Contradictory, "stop: expected True, as `open` said, got False"),
+        (Modest, "extend without `extends`: expected TriggerFailedError, got none"),
+        (
+            Endless,
+            "extend: expected the answers ['ack', 'ack', 'ack', 'ack', 'ack', 'ack', 'over'], got ['ack', 'ack',",
+        ),
         (Undead, "fire after close: expected TriggerFailedError, got none"),
     ],
 )

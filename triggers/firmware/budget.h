@@ -18,6 +18,7 @@ struct budget {
     uint32_t phase_us;  /* Since its last rising edge, at `reckoned_us`. */
 };
 
+#define NOT_INLINE __attribute__((noinline)) /* 64 bits are long on an 8-bit chip. */
 #define RECKON_WITHIN_US 2000000UL
 #define RECKON_EVERY_US 1000000UL
 
@@ -79,11 +80,17 @@ static void budget_reckon(struct budget *b, uint32_t now_us) {
 }
 
 /* Returns the credit with which neither the first nor the last pulse of a train overdraws; none between can. */
-static int64_t budget_need(uint32_t n_pulses, uint32_t period_us, uint32_t width_us) {
+NOT_INLINE static int64_t budget_need(uint32_t n_pulses, uint32_t period_us, uint32_t width_us) {
     int64_t first = (int64_t)((uint64_t)width_us * (1000U - duty_permille));
     int64_t last = (int64_t)((uint64_t)n_pulses * width_us * 1000U) - (int64_t)((uint64_t)width_us * duty_permille) -
                    (int64_t)((uint64_t)((n_pulses - 1) * period_us) * duty_permille);
     return first > last ? first : last;
+}
+
+/* Returns what becomes of a credit while the channel is on and then off. */
+NOT_INLINE static int64_t budget_after(int64_t credit, uint32_t on_us, uint32_t off_us) {
+    credit += (int64_t)(((uint64_t)on_us + off_us) * duty_permille) - (int64_t)((uint64_t)on_us * 1000U);
+    return credit < budget_full ? credit : budget_full;
 }
 
 #endif

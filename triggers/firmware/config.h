@@ -3,7 +3,7 @@
 #define CONFIG_H
 
 #define FIRMWARE_MAJOR 1
-#define FIRMWARE_MINOR 1
+#define FIRMWARE_MINOR 2
 
 #ifndef DEVICE_NAME
 #define DEVICE_NAME "poseloop" /* Up to 16 ASCII characters; give each board of a lab its own. */

@@ -180,8 +180,7 @@ static uint8_t prepare(struct pulse *p) {
     if (p->period_us == 0) {
         p->period_us = p->width_us = p->duration_us;
     }
-    p->width_us = p->width_us < p->duration_us ? p->width_us : p->duration_us;
-    p->need = budget_need((p->duration_us - 1) / p->period_us + 1, p->period_us, p->width_us);
+    p->need = budget_need((p->duration_us - 1) / p->period_us + 1, p->period_us, pulse_on_us(p));
     return 0;
 }
 
@@ -191,7 +190,7 @@ static uint8_t why_not_now(const struct pulse *p, uint32_t now_us) {
     if (((running | ended) & (1 << p->channel)) || resting[p->channel]) {
         return WIRE_REASON_BUSY;
     }
-    if (p->width_us > max_on_us) {
+    if (pulse_on_us(p) > max_on_us) {
         return WIRE_REASON_MAX_ON;
     }
     budget_reckon(b, now_us);
@@ -239,7 +238,7 @@ static void program(uint32_t id, const uint8_t *payload, uint32_t now_us) {
     } else if (slot >= WIRE_N_SLOTS) {
         reason = WIRE_REASON_NO_SLOT;
     } else if ((reason = prepare(&p)) != 0) {
-    } else if (p.width_us > max_on_us) {
+    } else if (pulse_on_us(&p) > max_on_us) {
         reason = WIRE_REASON_MAX_ON;
     } else if (p.need > budget_full) {
         reason = WIRE_REASON_MAX_DUTY;
@@ -279,6 +278,90 @@ static void fire(const uint8_t *body, uint32_t now_us) {
     }
 }
 
+/* Returns the cap that stands against what runs lasting its duration from `s->now_us` on, or 0. What it has been on
+   already counts as well. */
+static uint8_t cap_against_extending(uint8_t channel, const struct standing *s) {
+    const struct channel *c = &channels[channel];
+    uint8_t is_unbroken = c->gap_us == 0;
+    uint32_t period_us = c->width_us + c->gap_us;
+    uint32_t left_us = s->phase_us + c->duration_us; /* From its last rising edge to its new end. */
+    uint32_t width_us = is_unbroken || left_us < c->width_us ? left_us : c->width_us;
+    uint32_t on_us = width_us > s->phase_us ? width_us - s->phase_us : 0; /* Of the pulse under way; ... */
+    struct budget *b = &budgets[channel];
+    if (left_us < c->duration_us) {
+        return WIRE_REASON_BAD_VALUE; /* More than 32 bits tell. */
+    }
+    if (width_us > max_on_us) {
+        return WIRE_REASON_MAX_ON;
+    }
+    budget_reckon(b, s->now_us);
+    if (b->credit < budget_need(1, on_us, on_us)) {
+        return WIRE_REASON_MAX_DUTY;
+    }
+    if (is_unbroken || left_us <= period_us) {
+        return 0;
+    }
+    left_us -= period_us; /* ... behind it comes a train as long as this. */
+    width_us = width_us < left_us ? width_us : left_us;
+    if (budget_after(b->credit, on_us, period_us - s->phase_us - on_us) <
+        budget_need((left_us - 1) / period_us + 1, period_us, width_us)) {
+        return WIRE_REASON_MAX_DUTY;
+    }
+    return 0;
+}
+
+static void go_on(uint32_t id, uint8_t channel, const struct standing *s) {
+    const struct channel *c = &channels[channel];
+    struct budget *b = &budgets[channel];
+    sign_of_life(s->now_us);
+    if (c->gap_us == 0) {
+        b->phase_us = s->phase_us;
+        b->period_us = b->width_us = s->phase_us + c->duration_us;
+    }
+    send_ack(id, WIRE_EXTEND, running | (uint16_t)1 << channel, s->now_us);
+}
+
+/* Returns why what runs is not to last longer, or 0 if it does from now on; tells when it was looked at. */
+static uint8_t extend_if_allowed(uint8_t channel, uint32_t extended_id, struct standing *s) {
+    uint8_t reason;
+    if (!outputs_find(channel, extended_id, s)) {
+        return WIRE_REASON_NOT_RUNNING;
+    }
+    reason = cap_against_extending(channel, s);
+    if (reason == 0 && !outputs_extend(channel, s)) {
+        s->now_us = board_now_us(); /* It ended while this was worked out. */
+        reason = WIRE_REASON_NOT_RUNNING;
+    }
+    return reason;
+}
+
+static void extend(uint32_t id, const uint8_t *payload, uint32_t now_us) {
+    uint8_t channel = payload[WIRE_EXTEND_AT_CHANNEL];
+    uint8_t is_new = (int32_t)(id - newest_id) > 0;
+    uint8_t reason = 0;
+    struct standing s;
+    s.now_us = now_us;
+    if (is_new) {
+        newest_id = id; /* Also if it is refused. */
+    }
+    if (!greeted) {
+        reason = WIRE_REASON_NO_HELLO;
+    } else if (!is_new) {
+        reason = WIRE_REASON_REPLAYED;
+    } else if (channel >= N_CHANNELS) {
+        reason = WIRE_REASON_BAD_CHANNEL;
+    } else if (clock_is_past(read_u32(payload + WIRE_EXTEND_AT_EXPIRES_MS), ms)) {
+        reason = WIRE_REASON_EXPIRED;
+    } else {
+        reason = extend_if_allowed(channel, read_u32(payload + WIRE_EXTEND_AT_EXTENDS), &s);
+    }
+    if (reason != 0) {
+        send_refused(id, WIRE_EXTEND, reason, s.now_us);
+    } else {
+        go_on(id, channel, &s);
+    }
+}
+
 static void stop(uint32_t id, uint8_t channel, uint32_t now_us) {
     if (channel >= N_CHANNELS) {
         send_refused(id, WIRE_STOP, WIRE_REASON_BAD_CHANNEL, now_us);
@@ -298,6 +381,7 @@ static uint8_t payload_bytes(uint8_t type) {
     case WIRE_STOP: return WIRE_STOP_BYTES;
     case WIRE_ALL_OFF: return WIRE_ALL_OFF_BYTES;
     case WIRE_PROGRAM: return WIRE_PROGRAM_BYTES;
+    case WIRE_EXTEND: return WIRE_EXTEND_BYTES;
     case WIRE_BOOT: return WIRE_BOOT_BYTES;
     case WIRE_IDENTITY: return WIRE_IDENTITY_BYTES;
     case WIRE_ACK: return WIRE_ACK_BYTES;
@@ -360,6 +444,9 @@ static void handle(const uint8_t *body, uint8_t n, uint32_t now_us) {
         break;
     case WIRE_PROGRAM:
         program(id, payload, now_us);
+        break;
+    case WIRE_EXTEND:
+        extend(id, payload, now_us);
         break;
     case WIRE_STOP:
         stop(id, payload[WIRE_STOP_AT_CHANNEL], now_us);

@@ -19,7 +19,7 @@
 /* What a channel does at its time: these two to its pin, the others only to itself. */
 enum { FALL, RISE, WAIT_ON, FINISH };
 
-/* One output. An unbroken pulse is a train of one whose width and period are its duration. All times are those that
+/* One output. An unbroken pulse is a train of one whose width and period are all that it lasts. All times are those that
    were asked for, counted from the first edge: an edge that comes late by some microseconds shifts no other. */
 struct channel {
     uint8_t act;       /* What is to be done next, ... */
@@ -29,8 +29,8 @@ struct channel {
     uint16_t intensity;
     uint32_t left_us;  /* From the last rising edge to the end. */
     uint32_t width_us;
-    uint32_t gap_us;
-    uint32_t period_us;
+    uint32_t gap_us;   /* Between two of its pulses; 0 for an unbroken one. */
+    uint32_t duration_us; /* As asked for: how much longer it goes on once it is extended. */
     uint32_t id;
     uint8_t reason;    /* Why it ended, ... */
     uint32_t ended_us; /* ... and when. */
@@ -64,9 +64,9 @@ ALWAYS_INLINE void channel_end(uint8_t i, uint8_t reason, uint32_t at_us) {
 ALWAYS_INLINE void channel_step(uint8_t i, uint32_t now_us) {
     struct channel *c = &channels[i];
     if (c->act == RISE) {
-        c->left_us -= c->period_us;
+        c->left_us -= c->width_us + c->gap_us;
         do_after(c, c->left_us < c->width_us ? c->left_us : c->width_us, FALL);
-    } else if (c->act == FALL && c->left_us > c->period_us) {
+    } else if (c->act == FALL && c->left_us > c->width_us + c->gap_us) {
         do_after(c, c->gap_us, RISE);
     } else if (c->act == FALL && c->left_us > c->width_us) {
         do_after(c, c->left_us - c->width_us, FINISH);
@@ -140,12 +140,12 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
     uint8_t lock;
     c->id = id;
     c->intensity = intensity;
-    c->period_us = period_us;
     c->width_us = width_us;
     c->gap_us = period_us - width_us;
     c->left_us = duration_us;
+    c->duration_us = duration_us;
     c->next = 0;
-    do_after(c, width_us, FALL); /* From 0; all that can be done before is, as an edge of another channel may be waiting. */
+    do_after(c, width_us < duration_us ? width_us : duration_us, FALL); /* From 0; all that can be done before is, as an edge of another channel may be waiting. */
     lock = board_lock();
     board_pin(i, intensity);
     start_us = board_now_us();
@@ -156,6 +156,84 @@ static uint32_t outputs_start(uint8_t i, uint32_t id, uint16_t intensity, uint32
     board_wake_now();
     board_unlock(lock);
     return start_us;
+}
+
+/* Where a pulse or train stands at a time, and what its channel is to do next. */
+struct standing {
+    uint32_t now_us;
+    uint32_t phase_us; /* Since its last rising edge, ... */
+    uint32_t left_us;  /* ... and from that to its end. */
+    uint16_t next;
+    uint8_t act;
+    uint32_t later_us;
+};
+
+/* Interrupts are off, for a few microseconds: whatever can be worked out later is. */
+ALWAYS_INLINE void standing_take(struct standing *s, const struct channel *c) {
+    s->left_us = c->left_us;
+    s->next = c->next;
+    s->act = c->act;
+    s->later_us = 0;
+    if (c->act == WAIT_ON) {
+        s->act = c->then;
+        s->later_us = c->later_us;
+    }
+}
+
+/* Looks where something stands; returns whether the channel runs it at all. */
+static uint8_t outputs_find(uint8_t i, uint32_t id, struct standing *s) {
+    const struct channel *c = &channels[i];
+    uint32_t at_us; /* When the next edge, or the end, is to come, since the last rising edge. */
+    int16_t wait_us;
+    uint8_t lock = board_lock();
+    uint8_t runs = running & (1 << i);
+    standing_take(s, c);
+    s->now_us = board_now_us();
+    board_unlock(lock);
+    at_us = s->act == RISE ? c->width_us + c->gap_us : s->left_us;
+    at_us = (s->act == FALL && c->width_us < at_us ? c->width_us : at_us) - s->later_us;
+    wait_us = (int16_t)(s->next - (uint16_t)s->now_us * BOARD_TICKS_PER_US) / BOARD_TICKS_PER_US;
+    s->phase_us = wait_us > 0 && at_us < (uint32_t)wait_us ? 0 : at_us - wait_us; /* A pin is a little early. */
+    return runs && c->id == id;
+}
+
+/* Puts the end off to the channel's duration after `s->now_us`, and with it what depends on it: no edge comes, goes or
+   moves that lies before. Returns whether it was in time, else the channel is off as it was. */
+static uint8_t outputs_extend(uint8_t i, struct standing *s) {
+    struct channel *c = &channels[i];
+    uint32_t by_us = s->phase_us + c->duration_us - s->left_us;
+    for (;;) {
+        uint32_t left_us = s->left_us + by_us;
+        uint32_t period_us = c->width_us + c->gap_us;
+        uint32_t width_us = c->gap_us == 0 ? left_us : c->width_us;
+        uint32_t later_us = s->later_us;
+        uint8_t act = s->act;
+        uint8_t lock, runs, is_same;
+        if (act == FALL && s->left_us < width_us) { /* It was to end with this pulse, or to cut it short. */
+            later_us += (left_us < width_us ? left_us : width_us) - s->left_us;
+        } else if (act == FINISH && left_us > period_us) {
+            act = RISE;
+            later_us += period_us - s->left_us;
+        } else if (act == FINISH) {
+            later_us += by_us;
+        }
+        lock = board_lock();
+        runs = running & (1 << i);
+        is_same = c->next == s->next;
+        if (runs && is_same) {
+            c->act = later_us != 0 ? (uint8_t)WAIT_ON : act; /* A wait for nothing would make an edge late by one step. */
+            c->then = act;
+            c->later_us = later_us;
+            c->left_us = left_us;
+            c->width_us = width_us;
+        } else {
+            standing_take(s, c);
+        }
+        board_unlock(lock);
+        if (!runs || is_same) {
+            return runs;
+        } /* Else an edge came meanwhile; so near to it there is no other. */
+    }
 }
 
 /* Ends what runs on the channels of `which`, bit n for channel n; returns when, us. */

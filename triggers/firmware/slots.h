@@ -18,6 +18,11 @@ struct pulse {
     int64_t need; /* Credit that its channel's budget must have: worked out when it is stored, not when it is fired. */
 };
 
+/* Returns the longest unbroken on-time: all of it may be shorter than one width. */
+static uint32_t pulse_on_us(const struct pulse *p) {
+    return p->width_us < p->duration_us ? p->width_us : p->duration_us;
+}
+
 /* They hold only what the limits in force allow, so whatever changes a limit forgets them all. */
 static struct pulse slots[WIRE_N_SLOTS];
 

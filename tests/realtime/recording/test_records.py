@@ -149,8 +149,8 @@ FIELDS = {
     int | None: st.none() | INT64,
     float | None: st.none() | st.floats(allow_nan=False),
     Literal["arm", "disarm"]: st.sampled_from(["arm", "disarm"]),
-    Literal["ack", "refused", "stopped", "fault", "reopened"]: st.sampled_from(
-        ["ack", "refused", "stopped", "fault", "reopened"]
+    Literal["ack", "refused", "over", "stopped", "fault", "reopened"]: st.sampled_from(
+        ["ack", "refused", "over", "stopped", "fault", "reopened"]
     ),
     State: st.sampled_from(State),
     Edge: st.sampled_from(Edge),

@@ -217,7 +217,7 @@ def test_the_arms_in_the_record_are_those_of_the_seed(master):
 
 def test_the_device_was_sent_what_was_recorded_as_sent_and_no_sham(master):
     lines = [json.loads(line) for line in (master.parent / "device.jsonl").read_text().splitlines()]
-    on_device = [line["id"] for line in lines if line["record"] == "command" and line["type"] == "PulseTrain"]
+    on_device = [line["id"] for line in lines if line.get("type") in {"PulseTrain", "Extend"}]
     recorded = [
         command_id
         for frame in frames(master)

@@ -43,6 +43,7 @@ class Command:
     channel: int
     pulse: Pulse | None
     command_id: int
+    rise_ms: int = 0  # When the pulse began that this one is, or extends.
 
 
 class Wire(Trigger):
@@ -66,7 +67,18 @@ class Wire(Trigger):
 
     def fire(self, pulse: Pulse, command_id: int, expires_ns: int) -> FireReceipt:
         if not self.loses:
-            self.commands.append(Command(self.now_ms, pulse.channel, pulse, command_id))
+            self.commands.append(Command(self.now_ms, pulse.channel, pulse, command_id, self.now_ms))
+        return FireReceipt(command_id, self.now_ms * MS, None, not self.loses)
+
+    def extend(self, channel: int, extended_id: int, command_id: int, expires_ns: int) -> FireReceipt:
+        if not self.loses:
+            last = next(command for command in reversed(self.commands) if command.channel == channel)
+            assert last.pulse is not None, "it was stopped"
+            assert self.now_ms < last.now_ms + last.pulse.duration_us // 1000, "it runs still"
+            assert last.rise_ms == next(c.now_ms for c in self.commands if c.command_id == extended_id), (
+                "it is that one"
+            )
+            self.commands.append(Command(self.now_ms, channel, last.pulse, command_id, last.rise_ms))
         return FireReceipt(command_id, self.now_ms * MS, None, not self.loses)
 
     def poll(self) -> tuple[TriggerEvent, ...]:
@@ -98,7 +110,9 @@ class Wire(Trigger):
                 n = command.pulse.duration_us // 1000
                 period = n if command.pulse.train_hz is None else round(1000 / command.pulse.train_hz)
                 width = n if command.pulse.width_us is None else command.pulse.width_us // 1000
-                level[command.now_ms : command.now_ms + n] = np.arange(n) % period < width
+                since = command.now_ms - command.rise_ms + np.arange(n)
+                is_unbroken = command.pulse.train_hz is None
+                level[command.now_ms : command.now_ms + n] = is_unbroken | (since % period < width)
         return level
 
     def stretches(self, channel: int) -> list[int]:
@@ -198,11 +212,17 @@ class Run:
 
 
 def run(
-    stimuli: dict[str, StimulusSpec], frames: list[Frame], limit: LimitSpec, *, acknowledges_stop: bool = False
+    stimuli: dict[str, StimulusSpec],
+    frames: list[Frame],
+    limit: LimitSpec,
+    *,
+    acknowledges_stop: bool = False,
+    extends: bool = False,
 ) -> Run:
     wire = Wire(acknowledges_stop=acknowledges_stop)
     limits = {("wire", channel): limit for channel in CHANNELS}
-    stimulator = Stimulator(stimuli, {"wire": wire}, limits, DEADLINE_MS * MS, armed=True)
+    extending = ["wire"] if extends else []
+    stimulator = Stimulator(stimuli, {"wire": wire}, limits, DEADLINE_MS * MS, armed=True, extending=extending)
     done = Run(wire, [], [], None)
     was = {"near": State.OFF, "far": State.OFF}
     available_ms = 0
@@ -233,12 +253,12 @@ def most_in_a_window(level: NDArray[np.bool_]) -> int:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS, st.booleans())
+@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS, st.booleans(), st.booleans())
 def test_the_wire_stays_within_its_limits(
-    stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec, acknowledges_stop: bool
+    stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec, acknowledges_stop: bool, extends: bool
 ) -> None:
     named = {f"s{number}": spec for number, spec in enumerate(stimuli)}
-    done = run(named, frames, limit, acknowledges_stop=acknowledges_stop)
+    done = run(named, frames, limit, acknowledges_stop=acknowledges_stop, extends=extends)
     n_ms = done.wire.now_ms + 1000
     for channel in CHANNELS:
         level = done.wire.levels(channel, n_ms)
@@ -255,12 +275,12 @@ def test_the_wire_stays_within_its_limits(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS)
+@given(st.lists(STIMULUS, min_size=1, max_size=5), FRAMES, LIMITS, st.booleans())
 def test_every_command_has_its_record_and_every_record_is_true(
-    stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec
+    stimuli: list[StimulusSpec], frames: list[Frame], limit: LimitSpec, extends: bool
 ) -> None:
     named = {f"s{number}": spec for number, spec in enumerate(stimuli)}
-    done = run(named, frames, limit)
+    done = run(named, frames, limit, extends=extends)
     recorded: list[int] = []
     arms: dict[tuple[str, int], str] = {}
     for action, available_ms in zip(done.actions, done.available_ms, strict=True):

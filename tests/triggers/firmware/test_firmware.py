@@ -109,7 +109,7 @@ def test_it_starts_low_says_so_and_waits_for_a_greeting(chip, mcu):
     assert (refused.id, refused.reason) == (7, RefusalReason.NO_HELLO)
     assert device.pins == []
     (identity,) = device.ask(wire.Hello(3, 0))
-    assert identity == wire.Identity(3, 1, 1, N_CHANNELS, 10_000_000, 500, 10_000, 250, "poseloop")
+    assert identity == wire.Identity(3, 1, 2, N_CHANNELS, 10_000_000, 500, 10_000, 250, "poseloop")
     ack, done = device.ask(train(device, 8, channel=3))
     assert (ack.outputs, done.reason, done.device_us) == (0b1000, EndReason.FINISHED, ack.device_us + 5_000)
     assert [(pin.channel, pin.on) for pin in device.pins] == [(3, True), (3, False)]

@@ -28,6 +28,12 @@ def random_frame(chance, number, host_ms):
             ),
             lambda: wire.Fire(number & 0xFFF, chance.randrange(2), host_ms + 5_000 & 0xFFFF),
             lambda: wire.Fire(number & 0xFFF, chance.randrange(2), host_ms + 5_000 & 0xFFFF),
+            lambda: wire.Extend(
+                number, chance.randrange(4), number - chance.choice([1, 2, 10]) & wire.U32, host_ms + 60_000
+            ),
+            lambda: wire.Extend(
+                number, chance.randrange(4), number - chance.choice([1, 1, 2]) & wire.U32, host_ms + 60_000
+            ),
             lambda: wire.Stop(number, chance.randrange(5)),
             lambda: wire.AllOff(number),
             lambda: wire.Ack(number, 16, 1, 5),
@@ -60,6 +66,10 @@ def random_stream(chance, number, host_ms, earlier, *, commands):
         data += damage(chance, frame, earlier)
         earlier.append(frame)
     del earlier[:-20]
+    if commands and chance.random() < 0.1:  # A pulse, what may be anything, and what extends the pulse.
+        pulse = wire.PulseTrain(10 * number + 8, chance.randrange(4), 0xFFFF, 20_000, 0, 0, host_ms + 60_000)
+        more = wire.Extend(10 * number + 9, pulse.channel, pulse.id, host_ms + 60_000)
+        data = wire.encode(pulse) + data + wire.encode(more)
     if not commands:  # Every frame that would be a valid command to put out a pulse loses a bit.
         data = b"\x00".join(_spoilt(block) for block in data.split(b"\x00"))
     return data
@@ -81,7 +91,9 @@ def expected_answers(messages):
                 yield wire.Identity, 0
             case wire.Hello() | wire.Limits():
                 yield wire.Identity, message.id
-            case wire.Heartbeat() | wire.PulseTrain() | wire.Stop() | wire.AllOff() | wire.Program() | wire.Fire():
+            case wire.Boot() | wire.Identity() | wire.Ack() | wire.Refused() | wire.Done():
+                pass  # An echo.
+            case _:
                 yield wire.Ack | wire.Refused, message.id
 
 
@@ -98,7 +110,7 @@ def test_fuzzed_streams(chip, full, commands):
     chance = random.Random(7)
     earlier = []
     n_streams = (N_STREAMS_FULL if full else N_STREAMS) // 2
-    n_frames = n_rises = n_fired = 0
+    n_frames = n_rises = n_fired = n_extended = 0
     stored = {}
     for batch in range(n_streams // BATCH):
         host = wire.Parser()
@@ -124,19 +136,26 @@ def test_fuzzed_streams(chip, full, commands):
         answered = [
             m for m in understood if not isinstance(m, wire.Boot | wire.Identity | wire.Ack | wire.Refused | wire.Done)
         ]
-        n_fired += check_rises(device.pins[n_pins:], list(zip(answered, answers, strict=True)), stored)
+        more_fired, more_extended = check_rises(device.pins[n_pins:], list(zip(answered, answers, strict=True)), stored)
+        n_fired, n_extended = n_fired + more_fired, n_extended + more_extended
         n_frames += len(understood)
         n_rises += sum(pin.on for pin in device.pins[n_pins:])
         assert device.on() == set()
         del device.answers[:], device.answer_us[:], device.pins[:]
-    assert (n_rises > 0) == (n_fired > 0) == commands
-    print(f"{n_streams} streams, {n_frames} intact frames, {n_rises} rising edges, {n_fired} pulses from a slot")  # noqa: T201
+    assert (n_rises > 0) == (n_fired > 0) == (n_extended > 0) == commands
+    print(  # noqa: T201
+        f"{n_streams} streams, {n_frames} intact frames, {n_rises} rising edges, {n_fired} pulses from a slot, "
+        f"{n_extended} extended"
+    )
 
 
 def check_rises(pins, answered, stored):
-    """Every rising edge belongs to an acknowledged pulse of the stream; return how many of these came from a slot."""
-    spans = []
-    n_fired = 0
+    """Every rising edge belongs to an acknowledged pulse of the stream.
+
+    Returns how many of these came from a slot, and how often one was extended.
+    """
+    spans = []  # Channel, id, duration, begin, end.
+    n_fired = n_extended = 0
     for message, answer in answered:
         if not isinstance(answer, wire.Ack):
             continue
@@ -145,12 +164,20 @@ def check_rises(pins, answered, stored):
         elif isinstance(message, wire.PulseTrain | wire.Fire):
             pulse = stored[message.slot] if isinstance(message, wire.Fire) else message
             n_fired += isinstance(message, wire.Fire)
-            spans.append((pulse.channel, answer.device_us, answer.device_us + pulse.duration_us))
+            end_us = answer.device_us + pulse.duration_us
+            spans.append((pulse.channel, answer.id, pulse.duration_us, answer.device_us, end_us))
+        elif isinstance(message, wire.Extend):
+            n_extended += 1
+            channel, number, duration_us, begin_us, end_us = next(
+                span for span in reversed(spans) if span[:2] == (message.channel, message.extends)
+            )
+            assert answer.device_us <= end_us, "it ran still"
+            spans.append((channel, number, duration_us, begin_us, answer.device_us + duration_us))
     for pin in pins:
         if pin.on:
             device_us = int(pin.us) & wire.U32
             assert any(
                 channel == pin.channel and -500 <= device_us - start <= stop - start + 500
-                for channel, start, stop in spans
+                for channel, _, _, start, stop in spans
             )
-    return n_fired
+    return n_fired, n_extended
