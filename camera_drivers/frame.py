@@ -1,13 +1,11 @@
 """Frame: one image with its identity and its times."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One camera frame.
 
     Attributes:

@@ -1,13 +1,11 @@
 """Poses: every animal that a model found in one image."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Poses:
+class Poses(msgspec.Struct, frozen=True):
     """The instances of one image, in no particular order.
 
     Attributes:

@@ -1,7 +1,8 @@
 """Decision: what one rule said of one frame."""
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 
 class State(IntEnum):
@@ -20,8 +21,7 @@ class Edge(IntEnum):
     FALLING = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What one rule said of one frame.
 
     Attributes:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Protocol
 
+import msgspec
+
 from camera_drivers.base import Camera
 from camera_drivers.errors import CameraTimeoutError
 from camera_drivers.frame import Frame
@@ -72,8 +74,7 @@ class Parts:
     leveller: Leveller | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessedFrame:
+class ProcessedFrame(msgspec.Struct, frozen=True):
     """One frame's whole journey.
 
     The image and the tracks are overwritten when the camera's ring has gone round (`loop.ring_frames`); copy to keep.

@@ -1,7 +1,8 @@
 """What was done about a frame: intents, receipts, and what the devices reported."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from realtime.stimulus.arming import Order
 from realtime.stimulus.controls import Arm
@@ -15,8 +16,7 @@ Outcome = Literal[
 STOP_ID = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """A stimulus that was asked for, and what came of it.
 
     Attributes:
@@ -61,8 +61,7 @@ class Intent:
     extended: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """A command as its trigger reported it; the fields are those of `FireReceipt`."""
 
     trigger: str
@@ -72,8 +71,7 @@ class Receipt:
     delivered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What was done about one frame.
 
     Attributes:

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from models.poses import Poses
 from models.recorded import PoseTable, RecordedModel

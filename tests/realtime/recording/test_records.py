@@ -1,6 +1,5 @@
 """Records: what the loop hands over comes back from bytes, bit for bit."""
 
-import dataclasses
 from typing import Literal
 
 import msgspec
@@ -128,7 +127,7 @@ DECISIONS = st.builds(
 def test_a_decision_comes_back_bit_for_bit(original):
     returned = unpack_decision(through_the_log(pack_decision(original)))
     assert np.array(returned.values).tobytes() == np.array(original.values).tobytes()
-    assert dataclasses.replace(returned, values=original.values) == original
+    assert msgspec.structs.replace(returned, values=original.values) == original
     assert isinstance(returned.state, State)
     assert isinstance(returned.edge, Edge)
 

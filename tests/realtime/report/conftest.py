@@ -1,5 +1,6 @@
 """Sessions made without a rig: simulated insects, real rules, the real stimulator, a real log."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -237,14 +238,12 @@ def frame_record(
         poses=pack_poses(poses),
         tracks=pack_tracks(tracks),
         decisions=tuple(pack_decision(decision) for decision in decisions),
-        intents=tuple(IntentRecord(**_fields(intent)) for intent in action.intents),
-        receipts=tuple(ReceiptRecord(**_fields(receipt)) for receipt in action.receipts),
-        trigger_events=tuple(TriggerEventRecord(trigger=name, **_fields(event)) for name, event in action.events),
+        intents=tuple(IntentRecord(**msgspec.structs.asdict(intent)) for intent in action.intents),
+        receipts=tuple(ReceiptRecord(**msgspec.structs.asdict(receipt)) for receipt in action.receipts),
+        trigger_events=tuple(
+            TriggerEventRecord(trigger=name, **dataclasses.asdict(event)) for name, event in action.events
+        ),
     )
-
-
-def _fields(value: object) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """A recording evaluated at once says what the live rule said frame by frame, to the last bit."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -120,8 +120,8 @@ def _prediction(xy: NDArray[np.float32], rng: np.random.Generator) -> Prediction
 
 def same(one: Decision, other: Decision) -> bool:
     """Equal to the last bit: NaN equals NaN and 0.0 is not -0.0."""
-    *rest, values, _ = astuple(one)
-    *other_rest, other_values, _ = astuple(other)
+    *rest, values, _ = structs.astuple(one)
+    *other_rest, other_values, _ = structs.astuple(other)
     return rest == other_rest and np.array(values).tobytes() == np.array(other_values).tobytes()
 
 

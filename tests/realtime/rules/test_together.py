@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from realtime.decision import State
 from realtime.rules import (
@@ -246,7 +247,7 @@ def test_live_and_recording_agree(
         for index in range(120):
             one, other = live[index][column], whole.decision(index)
             assert np.array(one.values).tobytes() == np.array(other.values).tobytes()
-            assert replace(one, values=()) == replace(other, values=())
+            assert structs.replace(one, values=()) == structs.replace(other, values=())
 
 
 def test_the_random_recordings_reach_every_state_that_is_asked_for(context: RuleContext) -> None:

@@ -3,10 +3,10 @@
 What a track lives through is counted in seconds, never in frames.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -418,7 +418,7 @@ def test_poses_of_nan_are_no_poses(name: str) -> None:
             frame.poses.instance_scores[found],
             None if frame.poses.class_probs is None else frame.poses.class_probs[found],
         )
-        again = other.update(dataclasses.replace(frame.poses, xy=gone), frame.time_ns)
+        again = other.update(msgspec.structs.replace(frame.poses, xy=gone), frame.time_ns)
         once = plain.update(fewer, frame.time_ns)
         for field in ARRAYS:
             assert getattr(again, field).tobytes() == getattr(once, field).tobytes(), field
