@@ -16,9 +16,8 @@ section { border-top: 1px solid var(--rule); padding-top: 30px; margin-top: 38px
 .note { color: var(--muted); font-size: 16px; max-width: 62em; margin-top: 12px; }
 .note strong { color: var(--ink); }
 .warning { border-left: 5px solid var(--alarm); background: #fdf1ef; padding: 10px 16px; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 1px; background: var(--rule);
-  border: 1px solid var(--rule); margin-top: 26px; }
-.tile { background: #fff; padding: 16px 16px 14px; display: flex; flex-direction: column; }
+.tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 1px; padding: 1px; margin-top: 26px; }
+.tile { box-shadow: 0 0 0 1px var(--rule); padding: 16px 16px 14px; display: flex; flex-direction: column; }
 .tile b { font-size: 32px; line-height: 1.2; letter-spacing: -0.02em; white-space: nowrap; }
 .tile b small { font-size: 18px; font-weight: 500; letter-spacing: 0; }
 .tile span { font-size: 15px; line-height: 1.35; overflow-wrap: anywhere; }
