@@ -54,8 +54,9 @@ def inner(function: _Function) -> _Function:
 def inlined(function: _Function) -> _Function:
     """Compile an `inner` function right into each that calls it, however long it is.
 
-    For one that a loop calls for every item: an array is seven numbers, and to put those of a dozen arrays on the stack
-    takes longer than a few comparisons. It is no gain elsewhere, and makes compiling slower.
+    For one that a loop calls for every item, or that takes or makes dozens of arrays: an array is at least seven
+    numbers, and to put those of a dozen on the stack takes longer than a few comparisons. It is little gain elsewhere,
+    and makes compiling slower, above all where several functions call it.
     """
     return cast("_Function", numba.njit(_nrt=False, forceinline=True)(function))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import in_python, inner
+from realtime.compiled import in_python, inlined
 from realtime.tracks import Tracks
 
 
@@ -72,7 +72,7 @@ def again(tracks: Tracks) -> Tracks:
     )
 
 
-@inner
+@inlined
 def rows_in(room: NDArray[np.int64], max_tracks: int, n_nodes: int) -> TrackRows:
     """Return the rows that lie in an answer's memory, as views of it."""
     ids = room[max_tracks : 3 * max_tracks].view(np.int32)

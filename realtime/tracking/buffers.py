@@ -9,11 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled, inner
-from realtime.tracking.answers import rows_in
+from realtime.compiled import inlined, inner
 from realtime.tracking.detections import Detections
 from realtime.tracking.state import TrackState
-from realtime.tracking.update import expected_poses, update
 from realtime.tracking.work import Settings, Work
 
 NO_FRAME_NS = -(2**62)
@@ -70,42 +68,6 @@ def empty_room(settings: Settings, max_tracks: int, max_detections: int) -> Room
     )
 
 
-@compiled
-def update_tracks(
-    settings: NDArray[np.float64],
-    floats: NDArray[np.float64],
-    integers: NDArray[np.int64],
-    detections: NDArray[np.float64],
-    work_floats: NDArray[np.float64],
-    work_integers: NDArray[np.int64],
-    answer: NDArray[np.int64],
-    n_detections: int,
-    timestamp_ns: int,
-) -> int:
-    """Run `update` on the first `n_detections` of a `Room` and write into the memory of an answer; see `update`."""
-    s = settings_in(settings)
-    n = detections.size // 2
-    state = state_in(floats, integers, s.n_nodes, s.n_classes)
-    raw = detections_in(detections[:n], s.n_nodes, s.n_classes)
-    kept = detections_in(detections[n:], s.n_nodes, s.n_classes)
-    work = work_in(work_floats, work_integers, state.ids.size, raw.scores.size, s.n_nodes, s.n_classes)
-    rows = rows_in(answer, state.ids.size, s.n_nodes)
-    return update(state, raw, n_detections, timestamp_ns, s, kept, work, rows)
-
-
-@compiled
-def expect_tracks(
-    settings: NDArray[np.float64],
-    floats: NDArray[np.float64],
-    integers: NDArray[np.int64],
-    poses: NDArray[np.float32],
-    timestamp_ns: int,
-) -> int:
-    """Run `expected_poses` on the `Buffers`; return how many tracks there are."""
-    s = settings_in(settings)
-    return expected_poses(state_in(floats, integers, s.n_nodes, s.n_classes), timestamp_ns, s, poses)
-
-
 @inner
 def settings_in(values: NDArray[np.float64]) -> Settings:
     """Return the settings that a buffer holds."""
@@ -131,7 +93,7 @@ def settings_in(values: NDArray[np.float64]) -> Settings:
     )
 
 
-@inner
+@inlined
 def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: int, n_classes: int) -> TrackState:
     """Return the state that lies in two buffers, as views of them."""
     tracks = integers[4:].reshape(8, -1)
@@ -166,7 +128,7 @@ def state_in(floats: NDArray[np.float64], integers: NDArray[np.int64], n_nodes: 
     )
 
 
-@inner
+@inlined
 def work_in(
     floats: NDArray[np.float64], integers: NDArray[np.int64], n_tracks: int, n: int, n_nodes: int, n_classes: int
 ) -> Work:
@@ -203,7 +165,7 @@ def work_in(
     )
 
 
-@inner
+@inlined
 def detections_in(buffer: NDArray[np.float64], n_nodes: int, n_classes: int) -> Detections:
     """Return room for detections, as many as fit in a buffer, as views of it."""
     n = buffer.size // (3 * n_nodes + 1 + n_classes)

@@ -14,13 +14,11 @@ from realtime.tracking.buffers import (
     detections_in,
     empty_buffers,
     empty_room,
-    expect_tracks,
     state_in,
-    update_tracks,
 )
 from realtime.tracking.enrolment import Enrolment, EnrolmentOptions
 from realtime.tracking.flow import Flow, Method
-from realtime.tracking.update import LATE
+from realtime.tracking.update import LATE, expect_tracks, update_tracks
 from realtime.tracking.work import MATCHINGS, MOTIONS, SIMILARITIES, Settings
 from realtime.tracks import Tracks
 

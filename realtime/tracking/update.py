@@ -5,10 +5,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import inner
+from realtime.compiled import compiled, inlined, inner
 from realtime.geometry import body_length, displacement, pose_centre, visible_nodes
-from realtime.tracking.answers import TrackRows
+from realtime.tracking.answers import TrackRows, rows_in
 from realtime.tracking.assignment import greedy, hungarian, margin
+from realtime.tracking.buffers import detections_in, settings_in, state_in, work_in
 from realtime.tracking.copies import copy_row, copy_table
 from realtime.tracking.detections import Detections, usable
 from realtime.tracking.identity import (
@@ -48,24 +49,47 @@ LATE_NS = 1_000_000_000
 """A frame that is older than the last one by no more than this came too late; by more, the clock was set."""
 
 LATE = -1
-"""What `update` returns for such a frame."""
+"""What `update_tracks` returns for such a frame."""
 
 
-@inner
-def update(
-    state: TrackState,
-    raw: Detections,
+@compiled
+def update_tracks(
+    settings_buffer: NDArray[np.float64],
+    floats: NDArray[np.float64],
+    integers: NDArray[np.int64],
+    detections_buffer: NDArray[np.float64],
+    work_floats: NDArray[np.float64],
+    work_integers: NDArray[np.int64],
+    answer: NDArray[np.int64],
     n_raw: int,
     timestamp_ns: int,
-    settings: Settings,
-    detections: Detections,
-    work: Work,
-    rows: TrackRows,
 ) -> int:
     """Take one frame into the state and write the rows of its `Tracks`; return how many there are, or `LATE`.
 
     A frame that comes too late changes nothing: what it shows is over, and the newest frame is already known.
+
+    The stages follow right here, not in a function of their own: to hand it all these views would take longer than
+    several of the stages.
+
+    Args:
+        settings_buffer: As the next two from `Buffers`.
+        floats: Read and changed.
+        integers: Read and changed.
+        detections_buffer: As the next two from a `Room`; its first half holds the detections that came.
+        work_floats: Overwritten.
+        work_integers: Overwritten.
+        answer: A `room` of `Answers`, written.
+        n_raw: How many detections came.
+        timestamp_ns: The frame's time.
     """
+    settings = settings_in(settings_buffer)
+    n_nodes, n_classes = settings.n_nodes, settings.n_classes
+    state = state_in(floats, integers, n_nodes, n_classes)
+    half = detections_buffer.size // 2
+    raw = detections_in(detections_buffer[:half], n_nodes, n_classes)
+    detections = detections_in(detections_buffer[half:], n_nodes, n_classes)
+    work = work_in(work_floats, work_integers, state.ids.size, raw.scores.size, n_nodes, n_classes)
+    rows = rows_in(answer, state.ids.size, n_nodes)
     if 0 < state.counts[3] - timestamp_ns <= LATE_NS:
         return LATE
     if not settings.closed_population:
@@ -83,6 +107,25 @@ def update(
     settle(state, work, settings.gate_limit)
     _write_rows(state, detections, timestamp_ns, settings, work.seen_as, rows)
     state.counts[3] = timestamp_ns
+    return int(state.counts[0])
+
+
+@compiled
+def expect_tracks(
+    settings_buffer: NDArray[np.float64],
+    floats: NDArray[np.float64],
+    integers: NDArray[np.int64],
+    poses: NDArray[np.float32],
+    timestamp_ns: int,
+) -> int:
+    """Write where the nodes of the living tracks are expected, px; return how many tracks there are."""
+    settings = settings_in(settings_buffer)
+    state = state_in(floats, integers, settings.n_nodes, settings.n_classes)
+    for track in range(state.counts[0]):
+        dx, dy = expected_shift(state, track, unseen_s(state, track, timestamp_ns), settings)
+        for node in range(poses.shape[1]):
+            poses[track, node, 0] = state.pose[track, node, 0] + dx
+            poses[track, node, 1] = state.pose[track, node, 1] + dy
     return int(state.counts[0])
 
 
@@ -144,7 +187,7 @@ def _class_cost(class_id: int, class_probs: NDArray[np.float64]) -> float:
     return float(CLASS_WEIGHT * (1.0 - min(max(class_probs[class_id], 0.0), 1.0)))
 
 
-@inner
+@inlined
 def _follow_matched(
     state: TrackState, detections: Detections, n_detections: int, timestamp_ns: int, settings: Settings, work: Work
 ) -> None:
@@ -206,7 +249,7 @@ def _is_only_missing(state: TrackState, track: int, timestamp_ns: int, settings:
     return only
 
 
-@inner
+@inlined
 def _follow(
     state: TrackState,
     track: int,
@@ -330,14 +373,3 @@ def _write_rows(
         rows.corrected_ids[track] = state.corrected_ids[track]
         keep = math.exp(-unseen_s(state, track, timestamp_ns) / settings.lost_s)
         rows.identity_confidence[track] = kept_confidence(state.confidence[track], keep, settings.chance)
-
-
-@inner
-def expected_poses(state: TrackState, timestamp_ns: int, settings: Settings, poses: NDArray[np.float32]) -> int:
-    """Write where the nodes of the living tracks are expected, px; return how many tracks there are."""
-    for track in range(state.counts[0]):
-        dx, dy = expected_shift(state, track, unseen_s(state, track, timestamp_ns), settings)
-        for node in range(poses.shape[1]):
-            poses[track, node, 0] = state.pose[track, node, 0] + dx
-            poses[track, node, 1] = state.pose[track, node, 1] + dy
-    return int(state.counts[0])
