@@ -110,6 +110,18 @@ class Chip:
         level = {pin.channel: pin.on for pin in self.pins}
         return {channel for channel, on in level.items() if on}
 
+    def assert_caps_kept(self, max_on_us: int, min_off_us: int, duty: float, window_us: int) -> None:
+        """Check from the pin edges alone: no pulse too long, no gap too short, in no window more than its budget."""
+        rises_us = [pin.us for pin in self.pins if pin.on]
+        falls_us = [pin.us for pin in self.pins if not pin.on]
+        assert max(fall - rise for rise, fall in zip(rises_us, falls_us, strict=False)) <= max_on_us + TOLERANCE_US
+        assert min(rise - fall for rise, fall in zip(rises_us[1:], falls_us, strict=False)) >= min_off_us - TOLERANCE_US
+        for first, begin_us in enumerate(rises_us):
+            on_us = 0.0
+            for rise_us, fall_us in zip(rises_us[first:], falls_us[first:], strict=False):
+                on_us += fall_us - rise_us
+                assert on_us <= duty * (fall_us - begin_us + window_us) + window_us / 1000
+
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
