@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -38,8 +38,10 @@ from realtime.assemble import (
     make_stimulator,
     make_tracker,
 )
+from realtime.lookahead import LookAhead
 from realtime.loop import Parts, Sink, StopRequest
 from realtime.machine import describe_machine, poseloop_version
+from realtime.plane import Leveller
 from realtime.recording import Recorder, RecorderReport, RecordingError
 from realtime.recording.records import EndRecord, NoteRecord
 from realtime.rig import Choice, Rig, RigError, load_rig
@@ -49,6 +51,7 @@ from realtime.sinks import ModelWatch, RecorderSink, RuleWatch, StatusSink
 from realtime.stimulus import Stimulator
 from realtime.supervision.link import SupervisorError, SupervisorLink
 from realtime.timing import HostClock
+from realtime.tracking import GreedyTracker
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
 from triggers.lock import DeviceLock, device_of
@@ -126,91 +129,113 @@ def run_live(
         RigError, FolderError, CameraError, ModelError, TriggerError, RecordingError, SupervisorError: It could not be
             started.
     """
-    rig = load_rig(Path(request.rig))
-    out = Path(request.out)
+    rig, out = load_rig(Path(request.rig)), Path(request.out)
     armed = rig.safety.armed_at_start or request.armed or request.dry_run
     with ExitStack() as opened:
         link = SupervisorLink(rig.safety, {} if request.dry_run else rig.triggers, out, request.status_fd)
         opened.callback(link.close, off=True)
-        camera = make_camera(rig)
-        opened.callback(camera.close)
-        info = camera.open()
-        model = load_model(rig)
-        opened.callback(model.close)
-        rules = make_rules(rig, model)
-        tracker = make_tracker(rig, model)
-        lookahead, leveller = make_lookahead(rig, model), make_leveller(rig, model, info)
-        model.warm_up(info.height, info.width, info.channels)
-        parity = check_parity(rig, model, fires=bool(rig.triggers) and not request.dry_run)
+        seeing = _open_seeing(rig, opened, fires=bool(rig.triggers) and not request.dry_run)
         session_folder.create_folder(out)
         opened.callback(session_folder.remove_if_empty, out)
-        outputs, output_infos = _open_triggers(rig, opened, dry_run=request.dry_run)
+        outputs, infos = _open_triggers(rig, opened, dry_run=request.dry_run)
         link.open()
-        description = _describe(rig, info, model, rules, parity, output_infos)
-        description["armed_at_start"] = armed
-        description["orders"] = link.addresses
+        description = {**_describe(rig, seeing, infos), "armed_at_start": armed, "orders": link.addresses}
         session_folder.write_description(out, description)
         shutil.copyfile(rig.path, out / session_folder.RIG)
-        recorder = Recorder(out, rig.recording, camera.ring.handle())
+        recorder = Recorder(out, rig.recording, seeing.camera.ring.handle())
         opened.callback(recorder.close)
         recorder.open()
-        stimulator = make_stimulator(rig, outputs, armed=armed, orders=link, extending=_extending(output_infos))
-        watches = (
-            ModelWatch(model, rig.safety.bad_frames, stimulator.obey),
-            RuleWatch(rules, rig.safety.bad_frames, stimulator.obey),
-        )
+        stimulator = make_stimulator(rig, outputs, armed=armed, orders=link, extending=_extending(infos))
         parts = Parts(
-            camera=camera,
-            model=model,
-            tracker=tracker,
-            rules=rules,
+            camera=seeing.camera,
+            model=seeing.model,
+            tracker=seeing.tracker,
+            rules=seeing.rules,
             stimulator=stimulator,
             clock=HostClock(),
-            sinks=around(_sinks(request, rig, recorder, camera, stop, stimulator, watches)),
+            sinks=around(_sinks(request, rig, recorder, seeing, stop, stimulator)),
             camera_lost_s=rig.loop.camera_lost_s,
-            lookahead=lookahead,
-            leveller=leveller,
+            lookahead=seeing.lookahead,
+            leveller=seeing.leveller,
         )
         # Only now: threads that a model starts inherit what the thread that starts them has.
         ask_for_short_slices()
         end = session.run(parts, stop)
-        drops = {str(reason): count for reason, count in camera.drops.items()}
-        fault = stimulator.fault
-        if end.error is not None:
-            recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
-        for order in stimulator.unreported:
-            recorder.append(NoteRecord(order.host_ns, "order", f"{order.kind}: {order.by}"))
-        if fault:
-            recorder.append(NoteRecord(time.monotonic_ns(), "fault", fault))
-        recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
-        report = recorder.close()
-        description["ended"] = end.reason
-        description["error"] = None if end.error is None else str(end.error)
-        description["n_frames"] = end.n_frames
-        description["fault"] = fault
-        description["drops"] = drops
-        description["recorder"] = asdict(report)
-        session_folder.write_description(out, description)
-        return LiveEnd(out, end, report, drops, fault)
+        drops = {str(reason): count for reason, count in seeing.camera.drops.items()}
+        return _write_end(out, description, recorder, stimulator, end, drops)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seeing:
+    """What makes decisions of frames, opened and warm, with what the camera and the comparison of the model told."""
+
+    camera: Acquisition
+    camera_info: CameraInfo
+    model: PoseModel
+    parity: Mapping[str, Any]
+    tracker: GreedyTracker
+    rules: tuple[Rule, ...]
+    lookahead: LookAhead | None
+    leveller: Leveller | None
+
+
+def _open_seeing(rig: Rig, opened: ExitStack, *, fires: bool) -> _Seeing:
+    camera = make_camera(rig)
+    opened.callback(camera.close)
+    info = camera.open()
+    model = load_model(rig)
+    opened.callback(model.close)
+    rules, tracker = make_rules(rig, model), make_tracker(rig, model)
+    lookahead, leveller = make_lookahead(rig, model), make_leveller(rig, model, info)
+    model.warm_up(info.height, info.width, info.channels)
+    parity = check_parity(rig, model, fires=fires)
+    return _Seeing(camera, info, model, parity, tracker, rules, lookahead, leveller)
 
 
 def _sinks(
-    request: Request,
-    rig: Rig,
-    recorder: Recorder,
-    camera: Acquisition,
-    stop: StopRequest,
-    stimulator: Stimulator,
-    watches: Sequence[Sink],
+    request: Request, rig: Rig, recorder: Recorder, seeing: _Seeing, stop: StopRequest, stimulator: Stimulator
 ) -> tuple[Sink, ...]:
     stop_on_failure, px_per_mm = rig.loop.when_recording_fails == "stop", rig.calibration.px_per_mm
-    record = RecorderSink(recorder, stop, stop_on_failure=stop_on_failure, px_per_mm=px_per_mm)
-    sinks: list[Sink] = [record, *watches]
+    sinks: list[Sink] = [
+        RecorderSink(recorder, stop, stop_on_failure=stop_on_failure, px_per_mm=px_per_mm),
+        ModelWatch(seeing.model, rig.safety.bad_frames, stimulator.obey),
+        RuleWatch(seeing.rules, rig.safety.bad_frames, stimulator.obey),
+    ]
     if request.status_fd is not None:
-        sinks.append(StatusSink(request.status_fd, camera, stimulator))
+        sinks.append(StatusSink(request.status_fd, seeing.camera, stimulator))
     if request.seconds is not None:
         sinks.append(_Deadline(stop, request.seconds))
     return tuple(sinks)
+
+
+def _write_end(
+    out: Path,
+    description: Mapping[str, Any],
+    recorder: Recorder,
+    stimulator: Stimulator,
+    end: session.SessionEnd,
+    drops: dict[str, int],
+) -> LiveEnd:
+    """Complete the log and the description of a session that ended."""
+    fault = stimulator.fault
+    if end.error is not None:
+        recorder.append(NoteRecord(time.monotonic_ns(), "error", f"{type(end.error).__name__}: {end.error}"))
+    for order in stimulator.unreported:
+        recorder.append(NoteRecord(order.host_ns, "order", f"{order.kind}: {order.by}"))
+    if fault:
+        recorder.append(NoteRecord(time.monotonic_ns(), "fault", fault))
+    recorder.append(EndRecord(time.monotonic_ns(), end.reason, drops))
+    report = recorder.close()
+    ending = {
+        "ended": end.reason,
+        "error": None if end.error is None else str(end.error),
+        "n_frames": end.n_frames,
+        "fault": fault,
+        "drops": drops,
+        "recorder": asdict(report),
+    }
+    session_folder.write_description(out, {**description, **ending})
+    return LiveEnd(out, end, report, drops, fault)
 
 
 def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[str, Trigger], dict[str, TriggerInfo]]:
@@ -237,15 +262,8 @@ def _make_trigger(choice: Choice) -> Trigger:
     return ReopeningTrigger(lambda: driver(choice.options)) if is_on_a_port else driver(choice.options)
 
 
-def _describe(
-    rig: Rig,
-    camera: CameraInfo,
-    model: PoseModel,
-    rules: Sequence[Rule],
-    parity: Mapping[str, Any],
-    outputs: Mapping[str, TriggerInfo],
-) -> dict[str, Any]:
-    skeleton = model.skeleton
+def _describe(rig: Rig, seeing: _Seeing, outputs: Mapping[str, TriggerInfo]) -> dict[str, Any]:
+    model, skeleton = seeing.model, seeing.model.skeleton
     return {
         "format_version": session_folder.FORMAT_VERSION,
         "poseloop_version": poseloop_version(),
@@ -253,15 +271,15 @@ def _describe(
         "started_ns": time.monotonic_ns(),
         "rig": rig.settings,
         "rig_path": str(rig.path.resolve()),
-        "camera": asdict(camera),
+        "camera": asdict(seeing.camera_info),
         "model": {
             **model.source,
             "skeleton": {"nodes": skeleton.nodes, "edges": skeleton.edges},
             "class_names": model.class_names,
-            "parity": parity,
+            "parity": seeing.parity,
         },
         "identities": identity_names(rig, model),
-        "rules_in_python": {rule.name: rule.plugin.source for rule in rules if rule.plugin is not None},
+        "rules_in_python": {rule.name: rule.plugin.source for rule in seeing.rules if rule.plugin is not None},
         "triggers": {name: asdict(info) for name, info in outputs.items()},
         "machine": describe_machine(),
         "seed": rig.settings["camera"].get("seed"),

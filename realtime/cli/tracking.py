@@ -1,5 +1,6 @@
 """`poseloop track`: a video into poses and tracks, offline."""
 
+import contextlib
 import json
 import signal
 import time
@@ -22,6 +23,7 @@ from realtime.cli.frames import frame_range
 from realtime.tracking import TrackerOptions
 
 if TYPE_CHECKING:
+    from models.exported import ExportedModel
     from realtime.offline import Progress as Found
     from realtime.offline import TrackReport, TrackRequest, Unfinished
     from realtime.tracking.sleap import SleapTrackerOptions
@@ -29,6 +31,32 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0
 LIVE = "live"
 SLEAP: dict[str, Literal["simple", "flow"]] = {"sleap": "simple", "sleap-flow": "flow"}
+
+TrackerName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|TOML",
+        help="live: that of a session. sleap: SLEAP's own, on the poses alone. sleap-flow: SLEAP's default, which "
+        "follows the picture too and decodes the video again. Or a file with a tracker section, as a rig file has.",
+    ),
+]
+JoinBreaks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="N animals are there all the time: where one track ends and one begins, it is the same animal "
+        "(SLEAP's final pass). Not for the live tracker of a closed population, whose tracks never end.",
+    ),
+]
+SmoothSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Smooth each node of each track over time, without delay: the parabola that fits best in a window of "
+        "so many seconds round each frame; 0.2 is a good start. Never across frames in which the node is not seen: "
+        "a run of frames shorter than the window gets one parabola, up to three frames stay. Scores stay too.",
+    ),
+]
 
 
 @app.command()
@@ -45,36 +73,14 @@ def track(
         str, typer.Option(metavar="FIRST-LAST", help="Only these, counted from 0; either side may be left out.")
     ] = "-",
     batch: Annotated[int, typer.Option(min=1, max=256, help="Frames that go through the model together.")] = 8,
-    tracker: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|TOML",
-            help="live: that of a session. sleap: SLEAP's own, on the poses alone. sleap-flow: SLEAP's default, which "
-            "follows the picture too and decodes the video again. Or a file with a tracker section, as a rig file has.",
-        ),
-    ] = LIVE,
+    tracker: TrackerName = LIVE,
     max_animals: Annotated[
         int | None,
         typer.Option(min=1, max=256, help="The live tracker's max_tracks: how many animals there are at most."),
     ] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Poses without tracks.")] = False,
-    join_breaks: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="N animals are there all the time: where one track ends and one begins, it is the same animal "
-            "(SLEAP's final pass). Not for the live tracker of a closed population, whose tracks never end.",
-        ),
-    ] = None,
-    smooth_s: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Smooth each node of each track over time, without delay: the parabola that fits best in a window of "
-            "so many seconds round each frame; 0.2 is a good start. Never across frames in which the node is not seen: "
-            "a run of frames shorter than the window gets one parabola, up to three frames stay. Scores stay too.",
-        ),
-    ] = None,
+    join_breaks: JoinBreaks = None,
+    smooth_s: SmoothSeconds = None,
     engine: Engine = "onnxruntime",
     device: OnDevice = "cpu",
     provider: WithProvider = "cuda",
@@ -87,7 +93,7 @@ def track(
 ) -> None:
     """Find and follow the animals of a whole video; the same command again continues an interrupted run."""
     from models.exported import ExportedModel, ExportedOptions  # noqa: PLC0415 - heavy, and only this command
-    from realtime.offline import TrackRequest, track_video  # noqa: PLC0415
+    from realtime.offline import TrackRequest  # noqa: PLC0415
 
     with clear_errors(camera_is_a_file=True):
         first, last = frame_range(frames)
@@ -105,16 +111,20 @@ def track(
         options = ExportedOptions(
             path=model, engine=engine, device=device, provider=provider, precision=precision, threads=threads
         )
-        loaded = ExportedModel(options)
-        with _Stop() as stop, _Display(quiet=as_json) as display:
-            try:
-                report = track_video(request, loaded, stopped=stop.asked, tell=display.tell)
-            except ModelFailedError as error:
-                kept = "what was found before is kept: the same command again goes on from there"
-                raise ModelFailedError(f"{error}\n{kept}") from error
-            finally:
-                loaded.close()
-    raise typer.Exit(_show_end(request, model, report, stop.number, as_json=as_json))
+        report, signal_number = _tracked(request, ExportedModel(options), quiet=as_json)
+    raise typer.Exit(_show_end(request, model, report, signal_number, as_json=as_json))
+
+
+def _tracked(request: "TrackRequest", model: "ExportedModel", *, quiet: bool) -> tuple["TrackReport | Unfinished", int]:
+    """Track, close the model, and return what became of it and the signal that came, or 0."""
+    from realtime.offline import track_video  # noqa: PLC0415 - heavy, and only this command
+
+    with _Stop() as stop, _Display(quiet=quiet) as display, contextlib.closing(model):
+        try:
+            return track_video(request, model, stopped=stop.asked, tell=display.tell), stop.number
+        except ModelFailedError as error:
+            kept = "what was found before is kept: the same command again goes on from there"
+            raise ModelFailedError(f"{error}\n{kept}") from error
 
 
 class _TrackerFile(BaseModel):
