@@ -2,33 +2,66 @@
 
 import shlex
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import models.registry
+import triggers.registry
 from camera_drivers.acquisition import Acquisition
 from camera_drivers.base import CameraInfo
+from camera_drivers.ring import Policy
 from models.base import PoseModel
 from models.errors import ModelDiffersError
 from realtime.lookahead import LookAhead
 from realtime.plane import Leveller, Plane
-from realtime.rig import Rig, RigError
+from realtime.rig import Choice, Rig, RigError
 from realtime.rules import Rule, RuleContext, RuleError, compile_rules
 from realtime.rules.errors import suggestion
 from realtime.stimulus import Orders, Stimulator
 from realtime.tracking import GreedyTracker
-from triggers.base import Trigger
+from triggers.base import Trigger, TriggerInfo
+from triggers.lock import DeviceLock, device_of
+from triggers.port_trigger import PortTrigger
+from triggers.reopening import ReopeningTrigger
 
 
-def make_camera(rig: Rig) -> Acquisition:
-    """Build the rig's camera, still closed: its frames come from a process of its own."""
+def make_camera(rig: Rig, policy: Policy | None = None) -> Acquisition:
+    """Build the rig's camera, still closed: its frames come from a process of its own.
+
+    Args:
+        rig: The rig.
+        policy: Which frames are taken; None for what the rig says.
+    """
+    frames = policy or rig.loop.frames
     return Acquisition(
         rig.camera.name,
         rig.camera.options,
-        policy=rig.loop.frames,
-        overflow="drop_oldest" if rig.loop.frames == "latest" else "wait",
+        policy=frames,
+        overflow="drop_oldest" if frames == "latest" else "wait",
         capacity=rig.loop.ring_frames,
         wait=rig.loop.wait,
     )
+
+
+def open_trigger(choice: Choice, opened: ExitStack, *, reopens: bool = False) -> tuple[Trigger, TriggerInfo]:
+    """Take the device of a rig's trigger for this program alone, and open it.
+
+    Args:
+        choice: The driver and its options.
+        opened: Closes the trigger, which switches its outputs off, and gives the device back.
+        reopens: Take a device on a port up again after it failed, see `ReopeningTrigger`.
+
+    Raises:
+        TriggerError: Another program drives the device, or it cannot be opened.
+    """
+    device = device_of(choice.options)
+    if device is not None:
+        opened.enter_context(DeviceLock(device))
+    driver = triggers.registry.load(choice.name)
+    is_on_a_port = issubclass(driver, PortTrigger)
+    trigger = ReopeningTrigger(lambda: driver(choice.options)) if reopens and is_on_a_port else driver(choice.options)
+    opened.callback(trigger.close)
+    return trigger, trigger.open()
 
 
 def load_model(rig: Rig) -> PoseModel:

@@ -10,16 +10,22 @@ from typing import Literal
 
 import numpy as np
 
-import triggers.registry
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
 from models.base import PoseModel
 from models.errors import ModelError
-from realtime.assemble import check_parity, fitting_plane, load_model, make_camera, make_lookahead, make_rules
+from realtime.assemble import (
+    check_parity,
+    fitting_plane,
+    load_model,
+    make_camera,
+    make_lookahead,
+    make_rules,
+    open_trigger,
+)
 from realtime.rig import Rig, RigError, load_rig
 from triggers.base import TriggerInfo
 from triggers.errors import TriggerError
-from triggers.lock import DeviceLock, device_of
 
 FRAME_TIMEOUT_S = 2.0
 FREE_BYTES = 2_000_000_000
@@ -124,12 +130,8 @@ def _check_parity(rig: Rig, model: PoseModel, findings: list[Finding]) -> None:
 
 
 def _check_trigger(rig: Rig, name: str, findings: list[Finding]) -> None:
-    choice = rig.triggers[name]
-    device = device_of(choice.options)
     with ExitStack() as opened:
-        if device is not None:
-            opened.enter_context(DeviceLock(device))
-        info = opened.enter_context(closing(triggers.registry.load(choice.name)(choice.options))).open()
+        _, info = open_trigger(rig.triggers[name], opened)
     findings.extend(_safety(f"trigger {name}", info))
 
 

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import triggers.registry
 from camera_drivers.acquisition import Acquisition
 from camera_drivers.base import CameraInfo
 from camera_drivers.errors import CameraError
@@ -37,6 +36,7 @@ from realtime.assemble import (
     make_rules,
     make_stimulator,
     make_tracker,
+    open_trigger,
 )
 from realtime.lookahead import LookAhead
 from realtime.loop import Parts, Sink, StopRequest
@@ -54,13 +54,10 @@ from realtime.timing import HostClock
 from realtime.tracking import GreedyTracker
 from triggers.base import Trigger, TriggerInfo
 from triggers.errors import TriggerError
-from triggers.lock import DeviceLock, device_of
-from triggers.port_trigger import PortTrigger
-from triggers.recording import RecordingOptions as DryRunOptions
-from triggers.recording import RecordingTrigger
-from triggers.reopening import ReopeningTrigger
+from triggers.recording import RecordingOptions
 
 PR_SET_PDEATHSIG = 1
+_REHEARSAL = Choice("recording", RecordingOptions())  # in the place of every trigger of a dry run
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,24 +239,12 @@ def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[
     outputs: dict[str, Trigger] = {}
     infos: dict[str, TriggerInfo] = {}
     for name, choice in rig.triggers.items():
-        device = None if dry_run else device_of(choice.options)
-        if device is not None:
-            opened.enter_context(DeviceLock(device))
-        trigger = RecordingTrigger(DryRunOptions()) if dry_run else _make_trigger(choice)
-        opened.callback(trigger.close)
-        infos[name] = trigger.open()
-        outputs[name] = trigger
+        outputs[name], infos[name] = open_trigger(_REHEARSAL if dry_run else choice, opened, reopens=True)
     return outputs, infos
 
 
 def _extending(infos: Mapping[str, TriggerInfo]) -> list[str]:
     return [name for name, info in infos.items() if info.extends]
-
-
-def _make_trigger(choice: Choice) -> Trigger:
-    driver = triggers.registry.load(choice.name)
-    is_on_a_port = issubclass(driver, PortTrigger)
-    return ReopeningTrigger(lambda: driver(choice.options)) if is_on_a_port else driver(choice.options)
 
 
 def _describe(rig: Rig, seeing: _Seeing, outputs: Mapping[str, TriggerInfo]) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import triggers.registry
-from camera_drivers.acquisition import Acquisition
 from camera_drivers.errors import CameraNotOpenError
+from realtime.assemble import make_camera, open_trigger
 from realtime.loop import StopRequest
 from realtime.looptest.echo import measure_echo
 from realtime.looptest.firing import StoppedError, Watcher
@@ -99,9 +98,7 @@ def _light(
 ) -> LightResult:
     loop_ns = None if request.session is None else _loop_ns(request.session)
     with ExitStack() as opened:
-        camera = Acquisition(
-            rig.camera.name, rig.camera.options, policy="every", overflow="wait", capacity=rig.loop.ring_frames
-        )
+        camera = make_camera(rig, policy="every")
         opened.callback(camera.close)
         info = camera.open()
         if camera.waits_for_consumer:
@@ -162,10 +159,7 @@ def _ask(confirm: Callable[[str], bool], stop: StopRequest, what: str) -> None:
 
 
 def _open_trigger(rig: Rig, output: Output, opened: ExitStack) -> Trigger:
-    choice = rig.triggers[output.trigger]
-    trigger = triggers.registry.load(choice.name)(choice.options)
-    opened.callback(trigger.close)
-    info = trigger.open()
+    trigger, info = open_trigger(rig.triggers[output.trigger], opened)
     n_channels = info.device.get("n_channels")
     if isinstance(n_channels, int) and output.channel >= n_channels:
         raise TriggerNotOpenError(

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from realtime.cli.commands import app
+from triggers.lock import DeviceLock
 
 pytestmark = pytest.mark.alone
 
@@ -206,6 +207,16 @@ def test_what_is_wrong_is_said_before_anything_is_fired(
     assert done.exit_code == code
     assert message in done.stderr
     assert not edges(tmp_path)
+
+
+def test_a_device_that_a_session_drives_is_left_alone(tmp_path: Path, write_rig: Callable[..., Path]) -> None:
+    rig, address = write_rig(), f"ipc://{tmp_path}/lamp"
+    zmq = f'driver = "zmq"\naddress = "{address}"\npattern = "pub"'
+    rig.write_text(rig.read_text().replace('driver = "simulated"\nlog_path = "lights/log.jsonl"', zmq))
+    with DeviceLock(address):
+        done = looptest(rig, "--yes", "--echo")
+    assert done.exit_code == 3
+    assert f"{address}: expected a device that nobody drives, got one that is driven by process" in done.stderr
 
 
 def test_a_camera_that_waits_for_the_program_cannot_see_a_light(write_rig: Callable[..., Path]) -> None:
