@@ -42,6 +42,7 @@ def with_reference(measure: Callable[[], T], n: int, options: EngineOptions) -> 
         "engine": engine,
         "before_ms": percentiles_ms(before),
         "after_ms": percentiles_ms(after),
+        "all_ms": percentiles_ms(before + after),
     }
     return measured, reference
 

@@ -25,14 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.loop_latency import STAGES, resident_mib
+from benchmarks.live_runs import facts_of, resident_mib, run_rig, stage_rows
 from benchmarks.percentiles import percentiles_ms, table
-from realtime.live import LiveEnd, Request, run_live
+from realtime.live import LiveEnd
 from realtime.loop import ProcessedFrame, StopRequest
-from realtime.machine import describe_machine
 from realtime.recording.log import read_log
-from realtime.recording.records import FrameRecord
-from realtime.session import stop_on_signals
+from realtime.recording.records import STAGES, FrameRecord
 
 DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "endurance.toml"
 _MOST_GROWTH_MIB = 5.0
@@ -71,14 +69,11 @@ def measure(rig: Path, minutes: float) -> dict[str, Any]:
     settings = tomllib.loads(rig.read_text(encoding="utf-8"))
     watch, stop = _Watch(), StopRequest()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        running.enter_context(stop_on_signals(stop))
         for trigger in settings["triggers"].values():
             if trigger["driver"] == "zmq":
                 running.enter_context(_slow_reader(trigger["address"]))
         session = Path(folder) / "session"
-        end = run_live(Request(str(rig), str(session), seconds=60 * minutes), stop, lambda sinks: (*sinks, watch))
-        if end.end.error is not None:
-            raise end.end.error
+        end = run_rig(rig, session, stop, lambda sinks: (*sinks, watch), seconds=60 * minutes)
         logged = _logged(session)
     return _result(settings, watch, end, logged)
 
@@ -106,26 +101,17 @@ def _result(settings: dict[str, Any], watch: _Watch, end: LiveEnd, logged: Count
     latency = stages.sum(axis=1)
     minute = (available - available[0]) // 60_000_000_000
     warm = available - available[0] >= _WARM_UP_S * 1e9
-    rows = {name: percentiles_ms(stages[warm, column]) for column, name in enumerate(STAGES)}
-    rows["frame → command"] = percentiles_ms(latency[warm])
-    rows["outside the network"] = percentiles_ms(latency[warm] - stages[warm, 1])
     by_minute = [percentiles_ms(latency[warm & (minute == index)]) for index in range(int(minute[-1]) + 1)]
     result = {
         "benchmark": "endurance",
         "unit": "ms",
         "rig": settings,
         "stamps": "frame complete in the ring of the camera process → last command byte handed to the operating system",
-        "not_included": ["exposure", "sensor transfer", "actuator"],
         "n_warm_up_frames": int((~warm).sum()),
-        "latency_ms": rows,
+        "latency_ms": stage_rows(stages[warm]),
         "by_minute_ms": by_minute,
-        "intents": dict(watch.outcomes),
         "logged": dict(logged),
-        "deadline_misses": watch.outcomes["late"],
-        "drops": dict(end.drops),
-        "resident_mib": [round(value, 1) for value in watch.memory_mib],
-        "recorder": {"n_events_lost": end.recorder.n_events_lost, "n_video_frames": end.recorder.n_video_frames},
-        "machine": describe_machine(),
+        **facts_of(end, watch.outcomes, watch.memory_mib),
     }
     result["problems"] = _problems(result, len(stages))
     return result

@@ -14,7 +14,6 @@ not.
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import tomllib
@@ -23,17 +22,17 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from benchmarks.model_latency import REFERENCE, Effort, export_fast, times_ns
+import numpy as np
+
+from benchmarks.circumstances import with_reference
+from benchmarks.live_runs import facts_of, resident_mib, run_rig, stage_rows
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
 from realtime.folder import read_description
-from realtime.live import LiveEnd, Request, run_live
+from realtime.live import LiveEnd
 from realtime.loop import ProcessedFrame, Sink, StopRequest
-from realtime.machine import describe_machine
 from realtime.rig import load_rig
-from realtime.session import stop_on_signals
 
-STAGES = ("grab", "predict", "update", "evaluate", "fire")
 _LOOK_AT_MEMORY_EVERY = 1_000  # frames; the result's own times take 0.2 KiB a frame
 DEFAULT_RIG = Path(__file__).resolve().parent.parent / "rigs" / "benchmark.toml"
 
@@ -68,12 +67,6 @@ class _Stopwatch:
             self._stop.request("enough frames")
 
 
-def resident_mib() -> float:
-    """Return how much memory this process has in use, MiB."""
-    n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return n_pages * resource.getpagesize() / 2**20
-
-
 class _Call:
     def __init__(self, function: Any) -> None:
         self.append = function
@@ -84,23 +77,12 @@ def measure(rig: Path, n_frames: int, warm_up: int, n_reference: int) -> dict[st
 
     With `n_reference`, the reference runs so often before and after.
     """
-    if not n_reference:
-        return _measure(rig, n_frames, warm_up)
-    options = _reference_engine(rig)
-    with tempfile.TemporaryDirectory() as folder:
-        export_fast(Path(folder), REFERENCE)
-        before, engine = times_ns(Path(folder), options, REFERENCE, Effort(5, n_reference, 60.0))
-        result = _measure(rig, n_frames, warm_up)
-        after, _ = times_ns(Path(folder), options, REFERENCE, Effort(5, n_reference, 60.0))
-    both = percentiles_ms(before + after)
-    result["reference"] = {
-        "setting": REFERENCE.title,
-        "engine": engine,
-        "before_ms": percentiles_ms(before),
-        "after_ms": percentiles_ms(after),
-    }
-    result["latency_ms"]["reference: network alone"] = both
-    result["reference_ratio"] = both["p50"] / result["latency_ms"]["frame → command"]["p50"]
+    result, reference = with_reference(lambda: _measure(rig, n_frames, warm_up), n_reference, _reference_engine(rig))
+    if reference is not None:
+        rows = result["latency_ms"]
+        rows["reference: network alone"] = reference["all_ms"]
+        result["reference"] = reference
+        result["reference_ratio"] = reference["all_ms"]["p50"] / rows["frame → command"]["p50"]
     return result
 
 
@@ -116,33 +98,22 @@ def _reference_engine(rig: Path) -> EngineOptions:
 def _measure(rig: Path, n_frames: int, warm_up: int) -> dict[str, Any]:
     stop = StopRequest()
     watch = _Stopwatch(stop, warm_up, n_frames)
-    with tempfile.TemporaryDirectory() as folder, stop_on_signals(stop):
-        end = run_live(Request(rig=str(rig), out=str(Path(folder) / "session")), stop, watch.around)
-        if end.end.error is not None:
-            raise end.end.error
+    with tempfile.TemporaryDirectory() as folder:
+        end = run_rig(rig, Path(folder) / "session", stop, watch.around)
         return _result(rig, watch, warm_up, end)
 
 
 def _result(rig: Path, watch: _Stopwatch, warm_up: int, end: LiveEnd) -> dict[str, Any]:
-    columns = list(zip(*watch.stage_ns, strict=True))
-    rows = {name: percentiles_ms(column) for name, column in zip((*STAGES, "append"), columns, strict=True)}
-    rows["frame → command"] = percentiles_ms([sum(row[:5]) for row in watch.stage_ns])
-    rows["outside the network"] = percentiles_ms([sum(row[:5]) - row[1] for row in watch.stage_ns])
+    table_ns = np.array(watch.stage_ns)
     return {
         "benchmark": "loop_latency",
         "unit": "ms",
         "rig": tomllib.loads(rig.read_text(encoding="utf-8")),
         "engine": read_description(end.folder)["model"].get("engine"),
         "stamps": "frame complete in the camera process → last command byte handed to the operating system",
-        "not_included": ["exposure", "sensor transfer", "actuator"],
         "n_warm_up_frames": warm_up,
-        "latency_ms": rows,
-        "intents": dict(watch.outcomes),
-        "deadline_misses": watch.outcomes["late"],
-        "drops": dict(end.drops),
-        "resident_mib": [round(value, 1) for value in watch.resident_mib],
-        "recorder": {"n_events_lost": end.recorder.n_events_lost, "n_video_frames": end.recorder.n_video_frames},
-        "machine": describe_machine(),
+        "latency_ms": {**stage_rows(table_ns[:, :-1]), "append": percentiles_ms(table_ns[:, -1])},
+        **facts_of(end, watch.outcomes, watch.resident_mib),
     }
 
 

@@ -14,6 +14,9 @@ from models.poses import Poses
 from realtime.decision import Decision, Edge, State
 from realtime.tracks import Prediction, Tracks
 
+STAGES = ("grab", "predict", "update", "evaluate", "fire")
+"""Of the loop, in the order of `FrameRecord.stage_ns`."""
+
 
 class PosesRecord(msgspec.Struct, frozen=True, gc=False):
     """`Poses`, its arrays as float32 bytes.
@@ -211,7 +214,7 @@ class FrameRecord(msgspec.Struct, frozen=True, gc=False, tag="frame"):
         available_ns: `Frame.available_ns`.
         device_timestamp_ns: `Frame.device_timestamp_ns`.
         decided_ns: The clock reading with which the stimulator acted, ns.
-        stage_ns: Time spent in grab, predict, update, evaluate and fire, ns.
+        stage_ns: Time spent in each of `STAGES`, ns.
         poses: What the model found.
         tracks: Who that is.
         decisions: What each rule said, in the rig's order.

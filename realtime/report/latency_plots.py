@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.recording.records import STAGES
 from realtime.report.drawing import (
     ALARM,
     INK,
@@ -18,7 +19,7 @@ from realtime.report.drawing import (
     time_ticks,
     upright,
 )
-from realtime.report.session_data import STAGES, SessionData
+from realtime.report.session_data import SessionData
 from realtime.report.summary import latencies_ns
 
 WIDTH = 1060.0

@@ -14,6 +14,7 @@ from realtime.folder import EVENTS, read_description
 from realtime.recording.errors import LogReadError
 from realtime.recording.log import read_log
 from realtime.recording.records import (
+    STAGES,
     EndRecord,
     FrameRecord,
     IntentRecord,
@@ -23,8 +24,6 @@ from realtime.recording.records import (
 )
 from realtime.report.identities import IdentityEvent, IdentityTrace
 from realtime.report.lookahead import LookAheadTrace
-
-STAGES = ("grab", "predict", "update", "evaluate", "fire")
 
 
 @dataclass(frozen=True, slots=True)

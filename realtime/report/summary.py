@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from realtime.decision import State
+from realtime.recording.records import STAGES
 from realtime.report import lookahead
-from realtime.report.session_data import STAGES, SessionData, load_session
+from realtime.report.session_data import SessionData, load_session
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 
