@@ -1,5 +1,6 @@
 """Asks a rule in Python about every set of its animals in a frame, and holds it to its protocol."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from realtime.decision import State
+from realtime.rules import foreign
 from realtime.rules.base import Animal, PythonRule
-from realtime.rules.bindings import Role
+from realtime.rules.bindings import bound_rows
+from realtime.rules.foreign import ForeignError
 from realtime.rules.recording import TrackTable
 from realtime.rules.registry import Installed
 from realtime.rules.spec import RuleContext
@@ -49,12 +52,17 @@ class Plugin:
         }
 
     def make(self) -> PythonRule:
-        """Return a new instance, for one set of animals."""
-        return self.installed.kind(self.options, self.context)
+        """Return a new instance, for one set of animals.
 
-    def failed(self, error: Exception) -> str:
-        """Return an exception of its code in words."""
-        return f"rule {self.rule}: {self.installed.target} raised {type(error).__name__}: {error}"
+        Raises:
+            ForeignError: It could not be made.
+        """
+        return foreign.call(self.whose, self.installed.kind, self.options, self.context)
+
+    @property
+    def whose(self) -> str:
+        """What its code is called in errors."""
+        return f"rule {self.rule}: {self.installed.target}"
 
 
 class Asked:
@@ -75,9 +83,11 @@ class Asked:
 
     def __init__(self, plugin: Plugin, roles: NDArray[np.int32], *, any_pair: bool, least: float | None) -> None:
         self.plugin = plugin
-        self._roles: list[tuple[int, int]] = [(how, value) for how, value in roles.tolist()]
+        self._whose = plugin.whose
+        self._bound_rows = bound_rows()
+        self._roles = roles
         self._any_pair = any_pair
-        self._least = None if least is None else np.float32(least)
+        self._least = math.nan if least is None else least
         self.fault = ""
         self.took_ns = 0
         self._instances: dict[tuple[int, ...], PythonRule] = {}
@@ -85,9 +95,8 @@ class Asked:
 
     def anew(self) -> "Asked":
         """Return one that has not been asked anything yet."""
-        roles = np.array(self._roles, np.int32)
-        least = None if self._least is None else float(self._least)
-        return Asked(self.plugin, roles, any_pair=self._any_pair, least=least)
+        least = None if math.isnan(self._least) else self._least
+        return Asked(self.plugin, self._roles, any_pair=self._any_pair, least=least)
 
     def reset(self) -> None:
         """Forget every frame, as before the first one."""
@@ -110,11 +119,10 @@ class Asked:
         if not self.fault:
             try:
                 self._answer(tracks, timestamp_ns, answers)
-            except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it is, the outputs come first
+            except ForeignError as error:
                 answers[:] = State.UNKNOWN
                 self._said.clear()
-                told = error.args[0] if isinstance(error, _WrongAnswerError) else self.plugin.failed(error)
-                self.fault = f"{told}, on frame {frame_id}"
+                self.fault = f"{error}, on frame {frame_id}"
         self.took_ns = perf_counter_ns() - began_ns
 
     def answer_recording(self, recording: TrackTable, answers: NDArray[np.int8]) -> None:
@@ -133,18 +141,16 @@ class Asked:
         if self.fault or instance is None:
             return (self.fault,) if self.fault else ()
         try:
-            return tuple(str(reason) for reason in instance.reasons())
-        except Exception as error:  # noqa: BLE001 - a question that nothing depends on
-            return (self.plugin.failed(error),)
+            return foreign.call(self._whose, _reasons, instance)
+        except ForeignError as error:
+            return (str(error),)
 
     def _answer(self, tracks: Tracks, timestamp_ns: int, answers: NDArray[np.int8]) -> None:
         ids: list[int] = tracks.track_ids.tolist()
         living = set(ids)
         self._instances = {key: one for key, one in self._instances.items() if living.issuperset(key)}
         animals: dict[int, Animal] = {}
-        for place, rows in self._bindings(tracks):
-            if not self._is_sure(rows, tracks):
-                continue
+        for place, rows in self._bound(tracks):
             for row in rows:
                 if row not in animals:
                     animals[row] = _animal(self.plugin.context.node_names, tracks, row)
@@ -153,48 +159,39 @@ class Asked:
             if instance is None:
                 instance = self._instances[key] = self.plugin.make()
             elif any(tracks.corrected_ids[row] for row in rows):
-                instance.reset()
-            answer = instance.evaluate([animals[row] for row in rows], timestamp_ns)
+                foreign.call(self._whose, instance.reset)
+            answer = foreign.call(self._whose, instance.evaluate, [animals[row] for row in rows], timestamp_ns)
             answers[place] = self._said[key] = self._state(answer)
+
+    def _bound(self, tracks: Tracks) -> Iterator[tuple[int, list[int]]]:
+        """Yield each place in the answers with the rows of its animals, where they are there and who they seem."""
+        rows, is_sure = self._bound_rows(
+            self._roles,
+            self._any_pair,
+            self._least,
+            tracks.track_ids,
+            tracks.identity_confidence,
+            tracks.class_ids,
+            tracks.suspect_ids,
+        )
+        first_place = 1 if self._any_pair else 0
+        for place, (of_animals, sure) in enumerate(zip(rows.T.tolist(), is_sure.tolist(), strict=True), first_place):
+            if sure:
+                yield place, of_animals
 
     def _state(self, answer: object) -> State:
         if answer is None:
             return State.UNKNOWN
         if not isinstance(answer, bool | np.bool_):
-            raise _WrongAnswerError(
-                f"rule {self.plugin.rule}: {self.plugin.installed.target}: expected the answer True, False or None, "
-                f"got {answer!r} ({type(answer).__name__})"
+            got = foreign.call(self._whose, repr, answer)
+            raise ForeignError(
+                f"{self._whose}: expected the answer True, False or None, got {got} ({type(answer).__name__})"
             )
         return State.ON if answer else State.OFF
 
-    def _bindings(self, tracks: Tracks) -> Iterator[tuple[int, list[int]]]:
-        """Yield each place in the answers with the rows of its animals, -1 for one that is not there."""
-        if not self._any_pair:
-            yield 0, [_row(how, value, tracks) for how, value in self._roles]
-            return
-        others = [_row(how, value, tracks) for how, value in self._roles[2:]]
-        place, rows = 0, range(len(tracks.track_ids))
-        for one in rows:
-            for other in rows:
-                if one != other:
-                    place += 1
-                    yield place, [one, other, *others]
 
-    def _is_sure(self, rows: Sequence[int], tracks: Tracks) -> bool:
-        if min(rows) < 0:
-            return False
-        return self._least is None or all(
-            tracks.identity_confidence[row] >= self._least and not tracks.suspect_ids[row] for row in rows
-        )
-
-
-class _WrongAnswerError(Exception):
-    """It answered something that is no answer; the argument says what."""
-
-
-def _row(how: int, value: int, tracks: Tracks) -> int:
-    found = np.flatnonzero((tracks.class_ids if how == Role.IDENTITY else tracks.track_ids) == value)
-    return int(found[0]) if len(found) == 1 else -1
+def _reasons(rule: PythonRule) -> tuple[str, ...]:
+    return tuple(str(reason) for reason in rule.reasons())
 
 
 def _animal(nodes: tuple[str, ...], tracks: Tracks, row: int) -> Animal:

@@ -1,12 +1,15 @@
 """Which animals a rule's roles are bound to, and what is remembered of each binding from frame to frame."""
 
+import functools
 import math
+from collections.abc import Callable
 from enum import IntEnum
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import inlined, inner
+from realtime.compiled import compiled, inlined, inner
 from realtime.rules.calculation import Frames, Items
 
 
@@ -206,3 +209,70 @@ def bind_items(
             items.sure[item] = math.isnan(least) or _identities_are_sure(items, item, frames, least)
             item += 1
     return item
+
+
+def _bound_rows(
+    roles: NDArray[np.int32],
+    any_pair: bool,
+    least: float,
+    track_ids: NDArray[np.int32],
+    identity_confidence: NDArray[np.float32],
+    class_ids: NDArray[np.int32],
+    suspect_ids: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Find the animals of every binding in one frame, see `bind_items`.
+
+    Args:
+        roles: See `Role`.
+        any_pair: Whether roles 0 and 1 are the members of a pair.
+        least: The identity confidence that is required, NaN for none.
+        track_ids: `(n_tracks,)`, and the next three: of the frame's `Tracks`.
+        identity_confidence: See there.
+        class_ids: See there.
+        suspect_ids: See there.
+
+    Returns:
+        The rows of each binding's animals, `(n_roles, n_bindings)`, and whether they are all there and who they seem,
+        `(n_bindings,)`.
+    """
+    n_tracks, n_roles = track_ids.shape[0], roles.shape[0]
+    n_bindings = n_tracks * (n_tracks - 1) if any_pair else 1
+    offsets = np.array([0, n_tracks])
+    no_points, no_scores = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+    frames = Frames(
+        offsets,
+        offsets,
+        track_ids,
+        no_points,
+        no_points,
+        no_scores,
+        identity_confidence,
+        class_ids,
+        suspect_ids,
+        suspect_ids,
+        np.empty((0, 0, 0), np.int8),
+    )
+    items = Items(
+        np.empty((n_roles, n_bindings), np.int64),
+        np.empty(n_bindings, np.int64),
+        np.empty(n_bindings, np.int64),
+        np.empty(n_bindings, np.bool_),
+    )
+    bindings = np.zeros((n_bindings, Binding.PLACE + 1), np.int64)
+    bind_items(roles, bindings, any_pair, least, frames, 0, 1, items)
+    for item in range(n_bindings):
+        for role in range(n_roles):
+            items.sure[item] = items.sure[item] and items.rows[role, item] >= 0
+    return items.rows, items.sure
+
+
+@functools.cache
+def bound_rows() -> Callable[..., tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Return `_bound_rows` compiled; the first call compiles it or loads it from Numba's cache."""
+    i32, f32 = numba.int32, numba.float32
+
+    def array(dtype: numba.types.Type, ndim: int = 1) -> numba.types.Array:
+        return numba.types.Array(dtype, ndim, "C", readonly=True)
+
+    signature = (array(i32, 2), numba.boolean, numba.float64, array(i32), array(f32), array(i32), array(i32))
+    return compiled(_bound_rows, signature, allocates=True)

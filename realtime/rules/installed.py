@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from realtime.rules import registry
 from realtime.rules.asked import Plugin
 from realtime.rules.errors import RuleError, suggestion
+from realtime.rules.foreign import ForeignError
 from realtime.rules.spec import RuleContext, RuleSpec
 
 _MAX_MS = 5.0
@@ -19,10 +20,8 @@ def checked_plugin(name: str, entry: str, spec: RuleSpec, context: RuleContext) 
     key = f"$.rules.{name}"
     try:
         installed = registry.load(entry)
-    except Exception as error:
-        known = isinstance(error, LookupError | ImportError | TypeError)
-        told = str(error.args[0]) if known and error.args else f"{type(error).__name__}: {error}"
-        raise RuleError(f"{key}.python: {told}") from error
+    except (LookupError, TypeError, ForeignError) as error:
+        raise RuleError(f"{key}.python: {error}") from error
     problems = pair_problems(name, spec, context)
     problems += [
         f"{key}.roles: expected a role ({', '.join(context.roles) or 'the rig has none'}), got '{role}'"
@@ -47,8 +46,8 @@ def checked_plugin(name: str, entry: str, spec: RuleSpec, context: RuleContext) 
     plugin = Plugin(name, entry, installed, options, context, _MAX_MS if spec.max_ms is None else spec.max_ms)
     try:
         plugin.make()
-    except Exception as error:  # noqa: BLE001 - somebody else's code
-        problems.append(f"{key}.python: {plugin.failed(error)}")
+    except ForeignError as error:
+        problems.append(f"{key}.python: {error}")
     if problems:
         raise RuleError("\n".join(problems))
     return plugin

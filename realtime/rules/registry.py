@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
+from realtime.rules import foreign
 from realtime.rules.base import PythonRule
 from realtime.rules.errors import suggestion
 
@@ -36,18 +37,15 @@ def load(name: str) -> Installed:
 
     Raises:
         LookupError: There is no rule of this name; the message lists those there are.
-        ImportError: Its module needs a package that is not installed, or does not have the class.
         TypeError: It is not a `PythonRule`.
+        ForeignError: Its module cannot be imported, or does not have the class.
     """
     entry = next(iter(entry_points(group=GROUP, name=name)), None)
     if entry is None:
         known = names()
         listed = ", ".join(known) or f"no package is installed that has one in the group {GROUP}"
         raise LookupError(f"expected a rule in Python ({listed}), got '{name}'{suggestion(name, known)}")
-    try:
-        kind = entry.load()
-    except AttributeError as error:
-        raise ImportError(f"{entry.value}: expected this class, got none: {error}") from error
+    kind = foreign.call(entry.value, entry.load)
     if not (isinstance(kind, type) and issubclass(kind, PythonRule)):
         raise TypeError(f"{entry.value}: expected a subclass of realtime.rules.PythonRule, got {kind!r}")
     package, version = ("", "") if entry.dist is None else (entry.dist.name, entry.dist.version)

@@ -234,8 +234,11 @@ def test_explained(context: RuleContext) -> None:
             {"python": "none"},
             "$.rules.r.python: odd_rules:NoRule: expected a subclass of realtime.rules.PythonRule, got",
         ),
-        ({"python": "gone"}, "$.rules.r.python: odd_rules:Missing: expected this class, got none"),
-        ({"python": "broken"}, "$.rules.r.python: ZeroDivisionError: division by zero"),
+        (
+            {"python": "gone"},
+            "$.rules.r.python: odd_rules:Missing raised AttributeError: module 'odd_rules' has no attribute 'Missing'",
+        ),
+        ({"python": "broken"}, "$.rules.r.python: broken_rules:Any raised ZeroDivisionError: division by zero"),
         (
             {"roles": ["first", "secnd"]},
             "$.rules.r.roles: expected a role (male, female, first, second), got 'secnd'; did you mean 'second'?",
