@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from camera_drivers import errors
+from camera_drivers.awake import Rehearsal, ask_until
 from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.errors import CameraError, CameraFailedError, CameraNotOpenError, CameraTimeoutError
 from camera_drivers.frame import Frame
 from camera_drivers.process import MESSAGE_BYTES
-from camera_drivers.ring import FrameRing, Overflow, Policy, Reason, RingReader, Wait
+from camera_drivers.ring import FrameRing, Overflow, Policy, Reason, RingReader
+
+Wait = Literal["sleep", "spin"]
 
 _OPEN_LIMIT_S = 60.0  # slow vendors take 10 s, the SHA-256 of a long video longer
 _CLOSE_LIMIT_S = 0.8
@@ -39,7 +42,8 @@ class Acquisition(Camera):
         policy: "latest": `grab` returns the freshest frame, those passed over are counted; "every": none is skipped.
         overflow: What the camera's process does when the ring is full.
         capacity: The ring's length, frames.
-        wait: How `grab` waits; see `FrameRing.reader`.
+        wait: How `grab` waits for a frame: asleep, or by asking again and again, which keeps its processor awake and
+            busy. Then the camera's process is awake as well when a frame is due, if the driver `answers_at_once`.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Acquisition(Camera):
         self._overflow = overflow
         self._capacity = capacity
         self._wait = wait
+        self._rehearsal: Rehearsal | None = None
         self._child: _Child | None = None
         self._ring: FrameRing | None = None
         self._reader: RingReader | None = None
@@ -102,7 +107,9 @@ class Acquisition(Camera):
         """
         self.start()
         reader = self._the_reader()
-        frame = reader.take(timeout_s)
+        frame = reader.take(0.0 if self._rehearsal else timeout_s)
+        if frame is None and self._rehearsal and not reader.ended:
+            frame = ask_until(time.monotonic_ns() + timeout_s * 1e9, reader.ask, self._rehearsal)
         if frame is None:
             self._check(reader)
             return None
@@ -148,6 +155,9 @@ class Acquisition(Camera):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        if self._rehearsal is not None:
+            self._rehearsal.close()
+            self._rehearsal = None
         if self._ring is not None:
             self._ring.finish()
             self._last_drops = self._ring.drops
@@ -156,7 +166,7 @@ class Acquisition(Camera):
         self._started = False
 
     def _set_up(self, child: _Child) -> CameraInfo:
-        request = {"driver": self._driver, "options": self._options.model_dump_json()}
+        request = {"driver": self._driver, "options": self._options.model_dump_json(), "wait": self._wait}
         self._send(child, json.dumps(request).encode())
         answer = self._receive(child)
         if "error" in answer:
@@ -170,7 +180,9 @@ class Acquisition(Camera):
                 f'loop.frames = "every", got "{self._policy}" with overflow "{self._overflow}"'
             )
         self._ring = FrameRing.create(info.height, info.width, info.channels, self._capacity, self._overflow)
-        self._reader = self._ring.reader("loop", self._policy, self._wait)
+        self._reader = self._ring.reader("loop", self._policy)
+        if self._wait == "spin":
+            self._rehearsal = Rehearsal()
         handle = self._ring.handle()
         socket.send_fds(child.link, [handle.to_json().encode()], handle.fds)
         return info

@@ -79,6 +79,14 @@ class Camera(ABC):
         return False
 
     @property
+    def answers_at_once(self) -> bool:
+        """True if `grab(0.0)` can be asked again and again; False by default.
+
+        It then neither waits nor needs another thread of Python, which would get no turn while it is asked.
+        """
+        return False
+
+    @property
     def drops(self) -> Mapping[str, int]:
         """Frames that were lost so far, counted by reason."""
         return {}

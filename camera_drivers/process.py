@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from camera_drivers import registry
+from camera_drivers.awake import AwakeCamera, Rehearsal
 from camera_drivers.base import Camera
 from camera_drivers.errors import CameraError, CameraFailedError
 from camera_drivers.frame import Frame
@@ -40,13 +41,13 @@ def main() -> int:
         driver = registry.load(name)
         options = driver.Options.model_validate_json(request["options"])
         with contextlib.closing(driver(options)) as camera:  # type: ignore[call-arg]
-            return _serve(name, camera, link)
+            return _serve(name, camera, link, awake=request["wait"] == "spin")
     except CameraError as error:
         _send(link, {"error": type(error).__name__, "text": str(error)})
         return 1
 
 
-def _serve(name: str, camera: Camera, link: socket.socket) -> int:
+def _serve(name: str, camera: Camera, link: socket.socket, *, awake: bool) -> int:
     info = camera.open()
     _send(link, {"info": asdict(info), "waits_for_consumer": camera.waits_for_consumer})
     message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, _N_RING_FDS)
@@ -58,7 +59,7 @@ def _serve(name: str, camera: Camera, link: socket.socket) -> int:
     stop = threading.Event()
     threading.Thread(target=_leash, args=(link, stop), daemon=True).start()
     try:
-        _fill(name, camera, ring, stop)
+        _fill(name, camera, ring, stop, awake=awake)
     except CameraError as error:
         ring.finish(str(error))
         return 1
@@ -75,14 +76,15 @@ def _leash(link: socket.socket, stop: threading.Event) -> None:
     os._exit(1)
 
 
-def _fill(name: str, camera: Camera, ring: FrameRing, stop: threading.Event) -> None:
+def _fill(name: str, camera: Camera, ring: FrameRing, stop: threading.Event, *, awake: bool) -> None:
     gate = FrameGate(ring.count)
+    grab = AwakeCamera(camera, Rehearsal()).grab if awake and camera.answers_at_once else camera.grab
     n_incomplete = 0
     while not stop.is_set() and not camera.ended:
         ahead = camera.peek()
         if ahead is not None:
             ring.prepare(ahead.image)
-        frame = camera.grab(_WAIT_S)
+        frame = grab(_WAIT_S)
         if frame is not None and gate.admit(frame):
             _put(name, ring, frame, stop)
             # The kernel wakes the loop on the core that this process runs on. A driver that goes straight on to its
@@ -95,9 +97,8 @@ def _fill(name: str, camera: Camera, ring: FrameRing, stop: threading.Event) -> 
 
 
 def _put(name: str, ring: FrameRing, frame: Frame, stop: threading.Event) -> None:
-    times = frame.timestamp_ns, frame.available_ns, frame.device_timestamp_ns
     try:
-        while not ring.put(frame.image, frame.frame_id, *times, timeout_s=_WAIT_S):
+        while not ring.put(frame, timeout_s=_WAIT_S):
             if ring.handle().overflow != "wait" or stop.is_set():
                 return
     except ValueError as error:

@@ -26,7 +26,6 @@ from camera_drivers.frame import Frame
 
 Consumer = Literal["loop", "recorder"]
 Policy = Literal["latest", "every"]
-Wait = Literal["sleep", "spin"]
 Overflow = Literal["drop_oldest", "drop_newest", "wait"]
 Reason = Literal[
     "skipped_by_loop",
@@ -128,6 +127,7 @@ class FrameRing:
         self._n_given = [0] * len(CONSUMERS)
         self._queues = tuple(self._queue(k)[1] for k in range(len(CONSUMERS)))
         self._free = list(range(handle.capacity))
+        self._numbers = [_number(slot) for slot in range(handle.capacity)]
         self._prepared: tuple[NDArray[np.uint8], int] | None = None  # an image, and the slot that holds it
         self._wardens: list[int | None] = [None] * len(CONSUMERS)
         self._closed = False
@@ -187,13 +187,12 @@ class FrameRing:
         """Stop keeping frames for a consumer, because it has died before it attached."""
         self._memory.cells[_STATES + CONSUMERS.index(consumer)] = _GONE
 
-    def reader(self, consumer: Consumer, policy: Policy, wait: Wait = "sleep") -> "RingReader":
+    def reader(self, consumer: Consumer, policy: Policy) -> "RingReader":
         """Attach as a consumer that gets every frame, or the newest with the others counted as skipped.
 
         Args:
             consumer: Which.
             policy: Which frames it gets.
-            wait: How it waits for one: asleep, or by asking again and again, which keeps its processor awake and busy.
 
         Raises:
             RuntimeError: This consumer has been attached before.
@@ -201,7 +200,7 @@ class FrameRing:
         k = CONSUMERS.index(consumer)
         if self._memory.cells[_STATES + k] in {_ATTACHED, _GONE}:
             raise RuntimeError(f"ring: expected one {consumer} in a session, got a second")
-        reader = RingReader(self._handle, self._memory, k, policy, wait)
+        reader = RingReader(self._handle, self._memory, k, policy)
         self._memory.cells[_STATES + k] = _ATTACHED
         return reader
 
@@ -233,24 +232,11 @@ class FrameRing:
             np.copyto(self._memory.images[slot], image)
             self._prepared = image, slot
 
-    def put(
-        self,
-        image: NDArray[np.uint8],
-        frame_id: int,
-        timestamp_ns: int,
-        available_ns: int,
-        device_timestamp_ns: int | None,
-        *,
-        timeout_s: float = 0.0,
-    ) -> bool:
+    def put(self, frame: Frame, *, timeout_s: float = 0.0) -> bool:
         """Copy a frame into the ring (writer).
 
         Args:
-            image: `(height, width)` or `(height, width, 3)` uint8.
-            frame_id: See `Frame`, as are the times.
-            timestamp_ns: ns.
-            available_ns: ns.
-            device_timestamp_ns: ns, or None.
+            frame: Its image is of the ring's shape.
             timeout_s: How long to wait for a free slot, with overflow "wait" only.
 
         Returns:
@@ -263,16 +249,18 @@ class FrameRing:
         """
         if self._memory.cells[_ENDED]:
             raise RuntimeError("ring: expected a running stream, got put after finish")
-        slot = self._slot_with(image, timeout_s)
+        slot = self._slot_with(frame.image, timeout_s)
         if slot is None:
             return False
-        device_ns = _NO_DEVICE_TIME if device_timestamp_ns is None else device_timestamp_ns
-        _META.pack_into(self._memory.bytes, _PAGE + slot * _META_BYTES, frame_id, timestamp_ns, available_ns, device_ns)
+        device_ns = _NO_DEVICE_TIME if frame.device_timestamp_ns is None else frame.device_timestamp_ns
+        times_ns = frame.timestamp_ns, frame.available_ns, device_ns
+        _META.pack_into(self._memory.bytes, _PAGE + slot * _META_BYTES, frame.frame_id, *times_ns)
+        number = self._numbers[slot]
         for k, queue in enumerate(self._queues):
             if self._takes_part(k):
                 self._holders[slot] |= 1 << k
                 self._n_given[k] += 1
-                _send(queue, slot)
+                os.write(queue, number)
         if not self._holders[slot]:
             self._free.append(slot)
         self._collect()  # now, when nobody waits for it
@@ -381,7 +369,7 @@ class FrameRing:
 class RingReader:
     """One consumer's end of a ring; made by `FrameRing.reader`."""
 
-    def __init__(self, handle: RingHandle, memory: _Memory, k: int, policy: Policy, wait: Wait) -> None:
+    def __init__(self, handle: RingHandle, memory: _Memory, k: int, policy: Policy) -> None:
         self._k = k
         self._memory = memory
         self._images = [image.view() for image in memory.images]
@@ -394,7 +382,6 @@ class RingReader:
         self._release = os.dup(handle.fds[2])
         self._poll = select.poll()
         self._poll.register(self._queue, select.POLLIN)
-        self._spins = wait == "spin"
         self._held: int | None = None
         self._ended = False
 
@@ -409,29 +396,21 @@ class RingReader:
         if self._ended:
             return None
         numbers = _receive(self._queue, self._at_once)
-        if not numbers and timeout_s > 0.0 and self._arrives(timeout_s):
+        if not numbers and timeout_s > 0.0 and self._poll.poll(timeout_s * 1e3):
             numbers = _receive(self._queue, self._at_once)
         if numbers and numbers[-1] == _END:
             self._ended = True
             numbers = numbers[:-1]
         if not numbers:
             return None
-        *skipped, self._held = numbers
-        for slot in skipped:
-            _send(self._release, slot * len(CONSUMERS) + self._k)
-        if skipped:
-            self._memory.counters[1 + self._k, REASONS.index(_MISSED_BY[CONSUMERS[self._k]])] += len(skipped)
+        self._held = numbers.pop()
+        if numbers:
+            self._pass_over(numbers)
         return self._frame(self._held)
 
-    def _arrives(self, timeout_s: float) -> bool:
-        """Wait for the next number; return whether one came."""
-        if not self._spins:
-            return bool(self._poll.poll(timeout_s * 1e3))
-        end_s = time.monotonic() + timeout_s
-        while not self._poll.poll(0):
-            if time.monotonic() >= end_s:
-                return False
-        return True
+    def ask(self) -> Frame | None:
+        """Return the next frame if it is there; as `take` without waiting."""
+        return self.take(0.0)
 
     @property
     def n_waiting(self) -> int:
@@ -460,6 +439,11 @@ class RingReader:
             os.close(self._release)
             self._queue = None
 
+    def _pass_over(self, slots: list[int]) -> None:
+        for slot in slots:
+            _send(self._release, slot * len(CONSUMERS) + self._k)
+        self._memory.counters[1 + self._k, REASONS.index(_MISSED_BY[CONSUMERS[self._k]])] += len(slots)
+
     def _let_go(self) -> None:
         if self._held is not None:
             _send(self._release, self._held * len(CONSUMERS) + self._k)
@@ -477,8 +461,12 @@ def _whole_pages(n_bytes: int) -> int:
     return -(-n_bytes // _PAGE) * _PAGE
 
 
+def _number(slot: int) -> bytes:
+    return slot.to_bytes(_NUMBER_BYTES, sys.byteorder, signed=True)
+
+
 def _send(fd: int, number: int) -> None:
-    os.write(fd, number.to_bytes(_NUMBER_BYTES, "little", signed=True))
+    os.write(fd, _number(number))
 
 
 def _receive(fd: int, n_numbers: int) -> list[int]:
@@ -487,7 +475,7 @@ def _receive(fd: int, n_numbers: int) -> list[int]:
         data = os.read(fd, n_numbers * _NUMBER_BYTES)
     except BlockingIOError:
         return []
-    return [number for (number,) in struct.iter_unpack("<q", data)]
+    return memoryview(data).cast("q").tolist()
 
 
 def _poll(fd: int, timeout_s: float) -> bool:

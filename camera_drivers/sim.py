@@ -273,6 +273,11 @@ class SimCamera(Camera):
         return self._options.n_frames is not None and self._next_id >= self._options.n_frames
 
     @property
+    def answers_at_once(self) -> bool:
+        """True unless the frame has a light, which is drawn while it is exposed."""
+        return self._light is None
+
+    @property
     def waits_for_consumer(self) -> bool:
         """True with pace "consumer"."""
         return self._options.pace == "consumer"
@@ -310,8 +315,8 @@ class SimCamera(Camera):
             self._skip_dropped(scene)
         wait_s = (self._due_ns(scene) - now_ns) / 1e9
         awake_s = 0.0 if self._light is None else _AWAKE_S
-        if wait_s > awake_s:
-            time.sleep(min(wait_s - awake_s, max(timeout_s, 0.0)))
+        if wait_s > awake_s and timeout_s > 0.0:  # a sleep of 0 s takes 50 µs
+            time.sleep(min(wait_s - awake_s, timeout_s))
         if wait_s > timeout_s:
             return False
         while awake_s and time.monotonic_ns() < now_ns + wait_s * 1e9:

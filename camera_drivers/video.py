@@ -115,7 +115,8 @@ class VideoCamera(Camera):
             return None
         if not self.waits_for_consumer:
             wait_s = (frame.timestamp_ns - time.monotonic_ns()) / 1e9
-            time.sleep(max(0.0, min(wait_s, timeout_s)))
+            if wait_s > 0.0 and timeout_s > 0.0:  # a sleep of 0 s takes 50 µs
+                time.sleep(min(wait_s, timeout_s))
             if wait_s > timeout_s:
                 self._waiting = frame
                 return None
@@ -133,6 +134,11 @@ class VideoCamera(Camera):
     def ended(self) -> bool:
         """True once the last frame has been delivered."""
         return self._ended or (self._n_left == 0 and self._waiting is None)
+
+    @property
+    def answers_at_once(self) -> bool:
+        """True: a frame is due or not."""
+        return True
 
     @property
     def waits_for_consumer(self) -> bool:

@@ -41,9 +41,9 @@ class LoopOptions(_Section):
     Attributes:
         frames: `latest` = the freshest frame wins and the others are counted as skipped; `every` = no frame is skipped
             (files and simulations that wait for the loop).
-        wait: `sleep` = the loop sleeps until the next frame; `spin` = it asks for it again and again. A processor that
-            slept takes up to twice as long for the next frame, so `spin` is faster; it takes one core whole, and is for
-            computers with another one to spare.
+        wait: `sleep` = the loop sleeps until the next frame; `spin` = it asks for it again and again, and so does the
+            camera's process when a frame is due. A processor that slept takes up to twice as long for the next frame,
+            so `spin` is faster; it takes one core whole, and is for computers with another one to spare.
         deadline_ms: A pose older than this never fires; it is logged as late.
         ring_frames: Frames that the shared ring between camera, loop and recorder holds.
         camera_lost_s: The session ends, outputs off, when no frame came for this long.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from camera_drivers.acquisition import Acquisition
+from camera_drivers.acquisition import Acquisition, Wait
 from camera_drivers.errors import CameraFailedError, CameraNotInstalledError, CameraNotOpenError
 from camera_drivers.frame import Frame
 from camera_drivers.ring import FrameRing
@@ -66,11 +66,27 @@ class FaultyCamera(Camera):
             if self.fault == "incomplete":
                 self.drops = {"incomplete": 2}
                 return None
+        if self.fault in ("paced", "waits"):
+            return self.paced(timeout_s)
         shape = (4, 7) if self.fault == "other shape" and self.k == 2 else (4, 6)
         now = time.monotonic_ns()
         if self.fault not in ("ids", "incomplete"):
             time.sleep(0.001)
         return Frame(ids[self.k], now, now, None, np.full(shape, self.k % 200, np.uint8))
+    answers_at_once = property(lambda self: self.fault == "paced")
+    due = asked = 0
+    def paced(self, timeout_s):
+        # The picture says whether anybody ever asked without waiting.
+        self.asked |= timeout_s == 0.0
+        self.due = self.due or time.monotonic()
+        if self.due - time.monotonic() > timeout_s:
+            time.sleep(timeout_s)
+            return None
+        time.sleep(max(0.0, self.due - time.monotonic()))
+        self.due += 0.02
+        self.n = getattr(self, "n", 0) + 1
+        now = time.monotonic_ns()
+        return Frame(self.n, now, now, None, np.full((4, 6), self.asked, np.uint8))
     def close(self):
         pass
 """
@@ -82,7 +98,7 @@ class FaultyOptions(BaseModel):
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Acquisition]]:
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Acquisition]]:
     """Make a camera of a driver that another package adds by an entry point, with a fault."""
     (tmp_path / "faulty_camera.py").write_text(FAULTY)
     info = tmp_path / "faulty-1.0.dist-info"
@@ -92,10 +108,9 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
     cameras: list[Acquisition] = []
 
-    def make(fault: str) -> Acquisition:
-        cameras.append(
-            Acquisition("faulty", FaultyOptions(fault=fault), policy="every", overflow="drop_oldest", capacity=8)
-        )
+    def make(fault: str, wait: Wait = "sleep") -> Acquisition:
+        options = FaultyOptions(fault=fault)
+        cameras.append(Acquisition("faulty", options, policy="every", overflow="drop_oldest", capacity=8, wait=wait))
         return cameras[-1]
 
     yield make
@@ -103,9 +118,9 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         camera.close()
 
 
-def sim(overflow: str = "wait", policy: str = "every", **options: Any) -> Acquisition:
-    settings = {"pace": "consumer", "n_frames": 40, **SMALL, **options}
-    return Acquisition("sim", SimOptions(**settings), policy=policy, overflow=overflow, capacity=8)  # type: ignore[arg-type]
+def sim(overflow: str = "wait", policy: str = "every", wait: str = "sleep", **options: Any) -> Acquisition:
+    settings = SimOptions(**{"pace": "consumer", "n_frames": 40, **SMALL, **options})
+    return Acquisition("sim", settings, policy=policy, overflow=overflow, capacity=8, wait=wait)  # type: ignore[arg-type]
 
 
 def take_all(camera: Acquisition) -> list[Frame]:
@@ -137,8 +152,10 @@ def child_of(camera: Acquisition) -> "subprocess.Popen[bytes]":
         sim(),
         sim(policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=200.0),
         sim(policy="every", overflow="drop_newest", pace="realtime", frame_rate_hz=200.0, n_frames=None),
+        sim(wait="spin"),
+        sim(wait="spin", policy="latest", overflow="drop_oldest", pace="realtime", frame_rate_hz=200.0),
     ],
-    ids=["consumer", "latest", "every"],
+    ids=["consumer", "latest", "every", "consumer-awake", "latest-awake"],
 )
 def test_contract(camera: Acquisition) -> None:
     info = check_camera(camera)
@@ -146,8 +163,10 @@ def test_contract(camera: Acquisition) -> None:
     assert (info.height, info.width) == (120, 160)
 
 
-def test_every_frame_comes_as_the_driver_made_it() -> None:
-    camera = sim()
+@pytest.mark.parametrize("wait", ["sleep", "spin"])
+@pytest.mark.parametrize("pace", ["consumer", "realtime"])
+def test_every_frame_comes_as_the_driver_made_it(wait: str, pace: str) -> None:
+    camera = sim(wait=wait, pace=pace)
     with camera:
         frames = take_all(camera)
         drops = camera.drops
@@ -285,8 +304,38 @@ def test_a_failure_comes_after_the_frames_before_it(
     assert recorder.error == message
 
 
-def test_a_killed_process_is_a_failed_camera() -> None:
-    camera = sim(n_frames=None, pace="realtime", policy="latest", overflow="drop_oldest")
+@pytest.mark.parametrize("wait", ["sleep", "spin"])
+def test_the_loop_waits_asleep_or_awake(faulty: Callable[..., Acquisition], wait: Wait) -> None:
+    camera = faulty("hangs", wait)
+    with camera:
+        for _ in range(3):
+            assert camera.grab(5.0) is not None
+        before, worked = time.monotonic(), time.thread_time()
+        assert camera.grab(0.1) is None
+        waited, worked = time.monotonic() - before, time.thread_time() - worked
+    assert 0.09 < waited < 1.0
+    # Somebody else may have had the processor for a while; asleep it is a hundredth.
+    assert worked > waited / 10 if wait == "spin" else worked < waited / 10
+
+
+@pytest.mark.parametrize(
+    ("wait", "fault", "is_asked"), [("spin", "paced", 1), ("spin", "waits", 0), ("sleep", "paced", 0)]
+)
+def test_the_process_asks_again_and_again_only_where_it_may(
+    faulty: Callable[..., Acquisition], wait: Wait, fault: str, is_asked: int
+) -> None:
+    with faulty(fault, wait) as camera:
+        was_asked = []
+        while len(was_asked) < 20 or (is_asked and not was_asked[-1] and len(was_asked) < 500):  # a busy machine
+            frame = camera.grab(5.0)
+            assert frame is not None
+            was_asked.append(int(frame.image[0, 0]))
+    assert was_asked[-1] == is_asked
+
+
+@pytest.mark.parametrize("wait", ["sleep", "spin"])
+def test_a_killed_process_is_a_failed_camera(wait: str) -> None:
+    camera = sim(wait=wait, n_frames=None, pace="realtime", policy="latest", overflow="drop_oldest")
     camera.open()
     assert camera.grab(1.0) is not None
     child_of(camera).kill()
@@ -331,12 +380,13 @@ def test_close_before_the_start_and_reopen() -> None:
     camera.close()
 
 
-def test_nothing_is_left_open() -> None:
+@pytest.mark.parametrize("wait", ["sleep", "spin"])
+def test_nothing_is_left_open(wait: str) -> None:
     def n_open() -> int:
         gc.collect()  # what tests before this one have left
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    camera = sim()
+    camera = sim(wait=wait)
     before = n_open()
     for _ in range(2):
         camera.open()

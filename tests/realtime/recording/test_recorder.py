@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from camera_drivers.frame import Frame
 from camera_drivers.frame_log import read_frame_log
 from camera_drivers.ring import FrameRing
 from realtime.recording.errors import RecorderNotStartedError
@@ -44,7 +45,7 @@ def image(k):
 
 
 def put(ring, k):
-    assert ring.put(image(k), k, k * FRAME_NS, time.monotonic_ns(), None, timeout_s=DEADLINE_S)
+    assert ring.put(Frame(k, k * FRAME_NS, time.monotonic_ns(), None, image(k)), timeout_s=DEADLINE_S)
 
 
 def decode(path):
@@ -243,6 +244,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from camera_drivers.frame_log import read_frame_log
+from camera_drivers.frame import Frame
 from camera_drivers.ring import FrameRing
 from realtime.recording.records import NoteRecord
 from realtime.recording.recorder import Recorder, RecordingOptions
@@ -254,7 +256,7 @@ os.write(1, recorder._process.pid.to_bytes(8, "little"))
 k = 0
 while True:
     image = np.random.default_rng(k).integers(0, 256, (64, 64), dtype=np.uint8)
-    assert ring.put(image, k, k * 10_000_000, time.monotonic_ns(), None, timeout_s=20.0)
+    assert ring.put(Frame(k, k * 10_000_000, time.monotonic_ns(), None, image), timeout_s=20.0)
     assert recorder.append(NoteRecord(k, "test", "x" * (k % 100)))
     k += 1
     os.write(1, k.to_bytes(8, "little"))
@@ -426,7 +428,7 @@ def test_a_slow_encoder_costs_video_frames_and_nothing_else(tmp_path, start, wai
         recorder = start(RecordingOptions(video="lossless"), ring)
         n_frames, slowest_s = 0, 0.0
         while ring.drops.get("overwritten_for_recorder", 0) < 10:
-            ring.put(noise[n_frames % 2], n_frames, n_frames * FRAME_NS, time.monotonic_ns(), None)
+            ring.put(Frame(n_frames, n_frames * FRAME_NS, time.monotonic_ns(), None, noise[n_frames % 2]))
             assert recorder.append(note(n_frames))
             n_frames += 1
             if n_frames % 20 == 0:
