@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera_drivers.errors import CameraError
-from camera_drivers.session import SessionCamera, SessionOptions
+from camera_drivers.frame_log import read_frame_log
+from camera_drivers.session import SessionCamera, SessionOptions, TakenFrame
 from realtime.decision import State
 from realtime.folder import EVENTS
 from realtime.recording.errors import LogReadError
 from realtime.recording.log import read_log
-from realtime.recording.protocol import VIDEO_FILE
+from realtime.recording.protocol import FRAMES_FILE, VIDEO_FILE
 from realtime.recording.records import DecisionRecord, FrameRecord, unpack_tracks
 from realtime.report.drawing import PALETTE, escape, svg
 from realtime.report.session_data import Bout, SessionData
@@ -77,7 +78,7 @@ def session_pictures(data: SessionData, frame_ids: Sequence[int]) -> Pictures:
     """Return the images of some frames: from the recorded video, else from the camera's own source, else none.
 
     A video is decoded from its start, so that late frames of a long session take long; those that would take more than
-    20 s are left out, and the note says so.
+    20 s are left out, as are those that the recorder lost, and the note says so.
     """
     sources: list[tuple[Literal["video", "source"], str]] = []
     if (data.folder / VIDEO_FILE).exists():
@@ -85,26 +86,38 @@ def session_pictures(data: SessionData, frame_ids: Sequence[int]) -> Pictures:
     if data.description.get("camera", {}).get("reproducible"):
         sources.append(("source", "Pictures from the camera's own source, produced again."))
     failures = []
+    wanted = sorted(set(frame_ids))
     for images, note in sources:
-        options = SessionOptions(path=data.folder, frame_ids=tuple(sorted(set(frame_ids))), images=images)
         try:
-            found = _grab_all(options, first_frame_id=int(data.frame_ids[0]))
+            there = wanted if images == "source" else _in_video(data.folder, wanted)
+            found = _grab_all(data, there, images)
         except CameraError as error:
             failures.append(str(error))
             continue
-        missing = len(set(frame_ids)) - len(found)
-        more = f" The last {missing} would take too long to find: skeletons only." if missing else ""
-        return Pictures(found, note + more)
+        n_lost, n_late = len(wanted) - len(there), len(there) - len(found)
+        lost = f" {n_lost} not in it, which the recorder lost: skeletons only." if n_lost else ""
+        late = f" The last {n_late} would take too long to find: skeletons only." if n_late else ""
+        return Pictures(found, note + lost + late)
     reason = "; ".join(failures) or "the session recorded none"
     return Pictures({}, f"Skeletons only, there are no pictures: {reason}.")
 
 
-def _grab_all(options: SessionOptions, first_frame_id: int) -> dict[int, NDArray[np.uint8]]:
+def _in_video(folder: Path, frame_ids: Sequence[int]) -> list[int]:
+    log = read_frame_log(folder / FRAMES_FILE)
+    rows = np.flatnonzero(np.isin(log.frame_ids, frame_ids)).tolist()
+    return [log[row].frame_id for row in rows if log[row].video_index is not None]
+
+
+def _grab_all(
+    data: SessionData, frame_ids: Sequence[int], images: Literal["video", "source"]
+) -> dict[int, NDArray[np.uint8]]:
+    first_frame_id = int(data.frame_ids[0])
+    taken = tuple(TakenFrame(frame_id, 0, 0, None) for frame_id in frame_ids)  # their times are known, and not wanted
     found: dict[int, NDArray[np.uint8]] = {}
     started_s = time.monotonic()
     s_per_frame = _FIRST_GUESS_S
-    with SessionCamera(options) as camera:
-        for frame_id in options.frame_ids or ():
+    with SessionCamera(SessionOptions(path=data.folder, taken=taken, images=images)) as camera:
+        for frame_id in frame_ids:
             n_frames = frame_id - first_frame_id + 1
             if n_frames * s_per_frame > _PATIENCE_S:
                 break

@@ -314,16 +314,16 @@ def intent() -> Callable[..., IntentRecord]:
 
 @pytest.fixture
 def film() -> Callable[..., None]:
-    """Put the frame log, and the video of what the simulation shows, beside a session's log."""
+    """Put the frame log, and the video of what the simulation shows, beside a session's log, without some frames."""
 
-    def make(session: Session, n_frames: int, *, video: bool) -> None:
+    def make(session: Session, n_frames: int, *, video: bool, lost: Sequence[int] = ()) -> None:
         log = FrameLogWriter(session.folder / "frames.log")
         writer = VideoWriter(
             session.folder / "frames.mkv", height=512, width=512, channels=1, mode="lossless", crf=1, threads=1
         )
-        for index in range(n_frames):
+        for video_index, index in enumerate(sorted(set(range(n_frames)) - set(lost))):
             image = session.scene.image(index)
-            log.append(Frame(index, START_NS + index, START_NS + index, None, image), index)
+            log.append(Frame(index, START_NS + index, START_NS + index, None, image), video_index)
             writer.append(image, START_NS + index * 10 * MS)
         log.close()
         writer.close()

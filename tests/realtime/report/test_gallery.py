@@ -99,6 +99,20 @@ def test_pictures_come_from_the_video_or_are_produced_again(
         np.testing.assert_array_equal(image, session.scene.image(frame_id))
 
 
+@pytest.mark.parametrize(("video", "found_ids"), [(True, [2]), (False, [2, 6])])
+def test_a_frame_that_the_recorder_lost_costs_no_other_its_picture(
+    video: bool, found_ids: list[int], small: MakeSmall, film: MakeFilm
+) -> None:
+    """The loop had it; the camera overwrote it before a recorder without a processor came to it."""
+    session = small("011101110")
+    film(session, 9, video=video, lost=(6,))
+    found = session_pictures(load_session(session.end()), [6, 2])
+    assert sorted(found.by_frame_id) == found_ids
+    for frame_id, image in found.by_frame_id.items():
+        np.testing.assert_array_equal(image, session.scene.image(frame_id))
+    assert ("1 not in it, which the recorder lost" in found.note) == video
+
+
 def test_pictures_that_cannot_be_had_are_explained(small: MakeSmall) -> None:
     session = small("0110")
     (session.folder / "frames.mkv").write_bytes(b"not a video")
