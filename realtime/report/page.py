@@ -18,6 +18,7 @@ from realtime.report.timeline import OUTCOMES, legend, timeline
 from realtime.report.values import value_plots
 
 _MAX_LISTED = 30
+_DEVICE_EVENTS = {"fault": "failed", "reopened": "there again"}
 
 _INCLUDED = (
     "<strong>Included:</strong> from the moment at which a frame is <em>available</em> to this program (its image lies "
@@ -61,7 +62,7 @@ def _page(data: SessionData, shots: list[Shot], images: Pictures) -> str:
     numbers = summarize(data)
     sections = [_header(data, numbers)]
     if data.n_frames:
-        sections += [_happened(data, numbers), _identities(data), _look_ahead(numbers["lookahead"])]
+        sections += [_happened(data, numbers), _devices(data), _identities(data), _look_ahead(numbers["lookahead"])]
         sections += [_latency(data, numbers), _bouts(data, shots, images), _values(data)]
     sections += [_lost(numbers), _setup(data)]
     return document(f"{data.folder.resolve().name} – poseloop", "".join(sections), pictures=True)
@@ -164,17 +165,36 @@ def _held_back(data: SessionData) -> str:
 
 
 def _identities(data: SessionData) -> str:
-    """Return when which animal was in doubt, the first ones where there are many."""
-    if not data.identity_events:
-        return ""
     rows = [
         (event.kind, f"{data.seconds[event.row]:.2f}", f"{data.frame_ids[event.row]}", escape(in_words(event)))
-        for event in data.identity_events[:_MAX_LISTED]
+        for event in data.identity_events
     ]
-    more = len(data.identity_events) - len(rows)
+    return _listed("Identities in doubt", ("what", "at, s", "frame", "which"), rows)
+
+
+def _devices(data: SessionData) -> str:
+    """Return when a device failed, and when it was there again."""
+    rows = [
+        (
+            _DEVICE_EVENTS[event.kind],
+            f"{data.seconds[row]:.2f}",
+            f"{data.frame_ids[row]}",
+            f"{escape(event.trigger)}: {escape(event.detail)}",
+        )
+        for row, event in data.events
+        if event.kind in _DEVICE_EVENTS
+    ]
+    return _listed("Devices that failed", ("what", "at, s", "frame", "which"), rows)
+
+
+def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return what happened one by one, the first ones where there are many."""
+    if not rows:
+        return ""
+    more = len(rows) - _MAX_LISTED
     return (
-        "<section><h2>Identities in doubt</h2>"
-        + table(("what", "at, s", "frame", "which"), rows, last_is_text=True)
+        f"<section><h2>{title}</h2>"
+        + table(columns, rows[:_MAX_LISTED], last_is_text=True)
         + (f'<p class="note">and {more:,} more.</p>' if more > 0 else "")
         + "</section>"
     )

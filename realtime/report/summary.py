@@ -68,7 +68,8 @@ def summarize(data: SessionData) -> dict[str, Any]:
             data.description.get("rig", {}), data.description.get("model", {}).get("skeleton", {}).get("nodes", ())
         ),
         "stimuli": stimulus_outcomes(data),
-        "trigger_faults": [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == "fault"],
+        "trigger_faults": _trigger_events(data, "fault"),
+        "triggers_reopened": _trigger_events(data, "reopened"),
         "refused_commands": dict(
             Counter(f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind in {"refused", "over"})
         ),
@@ -102,6 +103,7 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
         lines.append(f"stimulus {name}: {_counts(outcomes) or 'never asked for'}")
     lines += [f"{count} × refused by the device: {why}" for why, count in numbers["refused_commands"].items()]
     lines += [f"trigger fault: {fault}" for fault in numbers["trigger_faults"]]
+    lines += [f"trigger there again: {event}" for event in numbers["triggers_reopened"]]
     lines += [f"note: {note}" for note in numbers["notes"]]
     if numbers["log_damage"]:
         lines.append(f"damaged: {numbers['log_damage']}")
@@ -172,6 +174,10 @@ def format_ms(value: float | None) -> str:
         return "–"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:.{digits}f}"
+
+
+def _trigger_events(data: SessionData, kind: str) -> list[str]:
+    return [f"{event.trigger}: {event.detail}" for _, event in data.events if event.kind == kind]
 
 
 def _rule(data: SessionData, name: str) -> dict[str, float | int | None]:

@@ -103,6 +103,22 @@ def test_a_fault_stands_at_the_top_and_in_the_timeline(
     assert ">laser fault: no answer &lt;for&gt; 100 ms</text>" in page
 
 
+def test_a_device_that_came_back_is_listed_after_its_fault(small: MakeSmall, no_pictures: TakePictures) -> None:
+    session = small("0110")
+    fault = TriggerEventRecord("laser", "fault", None, session.start_ns, None, "port gone")
+    back = TriggerEventRecord("laser", "reopened", None, session.start_ns, None, "the same device <answers> again")
+    session.row(4, State.OFF, trigger_events=(fault,))
+    session.row(5, State.OFF, trigger_events=(back,))
+    page = write_report(session.end(), pictures=no_pictures).read_text(encoding="utf-8")
+    check(page)
+    listed = page[page.index("<h2>Devices that failed</h2>") :]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", listed)[1:3]]
+    assert rows == [
+        ["failed", "0.04", "4", "laser: port gone"],
+        ["there again", "0.05", "5", "laser: the same device &lt;answers&gt; again"],
+    ]
+
+
 def test_a_stimulus_without_a_rule_is_drawn_and_a_sham_is_no_failure(
     small: MakeSmall, intent: MakeIntent, no_pictures: TakePictures
 ) -> None:

@@ -61,6 +61,7 @@ def test_commands_and_answers_are_matched_by_trigger_and_id(small: MakeSmall) ->
         TriggerEventRecord("led", "ack", 1, available_ns[1], None, "another trigger's id"),
         TriggerEventRecord("led", "refused", 2, available_ns[1], None, ""),
         TriggerEventRecord("led", "fault", None, available_ns[1], None, "port gone"),
+        TriggerEventRecord("led", "reopened", None, available_ns[2], None, "the same device answers again"),
     )
     session.row(0, State.OFF, receipts=receipts)
     session.row(1, State.OFF, trigger_events=events)
@@ -70,6 +71,11 @@ def test_commands_and_answers_are_matched_by_trigger_and_id(small: MakeSmall) ->
     assert {name: row["max"] for name, row in numbers["acknowledgement_ms"].items()} == {"led": 1.0, "laser": 7.0}
     assert numbers["refused_commands"] == {"led: ": 1}
     assert numbers["trigger_faults"] == ["led: port gone"]
+    assert numbers["triggers_reopened"] == ["led: the same device answers again"]
+    assert summary_text(numbers).splitlines()[-2:] == [
+        "trigger fault: led: port gone",
+        "trigger there again: led: the same device answers again",
+    ]
 
 
 def test_bouts_last_until_the_first_frame_after_them(small: MakeSmall) -> None:
