@@ -62,8 +62,8 @@ class GuidedModel(FolderModel):
         self._parts, self._crop = self._halves()
         self._detector = self._open(self._parts.detector)
         self._crop_engine = self._open(self._parts.crops)
-        self._side = self._crop.size_px
-        self._max_shift_px = options.max_shift * self._side
+        self._side = self._crop.cut_px
+        self._max_shift_px = options.max_shift * self._crop.size_px
         self._anchor = None if self.spec.anchor is None else self.spec.skeleton.nodes.index(self.spec.anchor)
         slots = self.spec.max_instances
         self._outputs = _room(self.spec.outputs, 1)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -21,6 +22,8 @@ INT8_SUFFIX = ".int8.onnx"  # in the place of .onnx
 REFERENCE_FILE = "reference.npz"
 # How far outside the image a point may lie, px: SLEAP's own geometry puts points of the first pixel at −0.5.
 MARGIN_PX = 1.0
+# More views of a crop than this cost much and change nothing.
+MAX_VIEWS = 16
 
 Geometry = Literal["exact", "sleap_compat"]
 ModelType = Literal["single_instance", "centroid", "top_down", "top_down_id", "bottom_up", "bottom_up_id"]
@@ -89,11 +92,25 @@ class CropSpec(_Part):
         size_px: Side of the square crop, px of the full frame.
         input_scale: Size of the network's input over size of the crop.
         output_stride: Network input px per cell of the confidence maps.
+        views: The network sees every crop so many times, turned by another of as many equal parts of a full turn, and
+            the mean counts; see `models.export.views`.
     """
 
     size_px: int = Field(gt=0)
     input_scale: float = Field(gt=0)
     output_stride: int = Field(gt=0)
+    views: int = Field(default=1, ge=1, le=MAX_VIEWS)
+
+    @property
+    def cut_px(self) -> int:
+        """Side of the square that is cut from the image, px: with it all views lie inside, as much on every side."""
+        if 4 % self.views == 0:
+            return self.size_px
+        angles = [2 * math.pi * k / self.views for k in range(self.views)]
+        reach = (self.size_px - 1) / 2
+        farthest = reach * max(abs(math.cos(angle)) + abs(math.sin(angle)) for angle in angles)
+        # One more than is reached: a place between two pixels needs both.
+        return self.size_px + 2 * (math.floor(farthest - reach) + 1)
 
 
 class PeaksSpec(_Part):
@@ -121,7 +138,7 @@ class PartsSpec(_Part):
 
     Attributes:
         detector: Takes the camera's image, gives the animals' anchors: `ModelSpec.detector_outputs`.
-        crops: Takes crops of whole pixels, gives the nodes in them: `ModelSpec.crop_outputs`.
+        crops: Takes squares of whole pixels (`CropSpec.cut_px`), gives the nodes in them: `ModelSpec.crop_outputs`.
     """
 
     detector: GraphFile
@@ -203,6 +220,8 @@ class ModelSpec(_Part):
         ):
             if bool(getattr(self, name)) != wanted:
                 raise ValueError(f"{name}: expected {'a value' if wanted else 'none'} for type {self.type}")
+        if self.crop is not None and self.crop.views > 1 and self.geometry != "exact":
+            raise ValueError(f"crop.views: expected 1 for geometry {self.geometry}, got {self.crop.views}")
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError(f"class_names: expected unique names, got {', '.join(self.class_names)}")
         slots = {"single_instance": 1, "bottom_up_id": len(self.class_names)}.get(self.type, self.max_instances)
@@ -249,7 +268,7 @@ class ModelSpec(_Part):
 
     @property
     def crop_outputs(self) -> dict[str, Output]:
-        """The outputs of the crops' network alone, for one crop: px from the centre of its upper left pixel."""
+        """The outputs of the crops' half, for one square of `cut_px`: px from the centre of its upper left pixel."""
         n_nodes, n_classes = len(self.skeleton.nodes), len(self.class_names)
         found = {"xy": Output((n_nodes, 2), np.float32), "node_scores": Output((n_nodes,), np.float32)}
         return found | ({"class_probs": Output((n_classes,), np.float32)} if n_classes else {})

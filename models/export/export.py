@@ -63,11 +63,13 @@ class Crops:
         network: The network, with weights.
         size_px: Side of the square crop around each animal, px of the full frame.
         input_scale: Size of its input over size of the crop.
+        views: See `CropSpec`.
     """
 
     network: Network
     size_px: int
     input_scale: float = 1.0
+    views: int = 1
 
 
 def export_model(
@@ -163,7 +165,10 @@ def _whole_image_spec(part: WholeImage) -> WholeImageSpec:
 
 def _crop_spec(crops: Crops) -> CropSpec:
     return CropSpec(
-        size_px=crops.size_px, input_scale=crops.input_scale, output_stride=_stride(crops.network, "confmaps")
+        size_px=crops.size_px,
+        input_scale=crops.input_scale,
+        output_stride=_stride(crops.network, "confmaps"),
+        views=crops.views,
     )
 
 

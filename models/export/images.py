@@ -74,7 +74,8 @@ def _resize_factor(size: int, scale: float, geometry: Geometry) -> float:
     return float(factor)
 
 
-def _lerp(graph: GraphBuilder, first: str, second: str, weight: str) -> str:
+def add_lerp(graph: GraphBuilder, first: str, second: str, weight: str) -> str:
+    """Go from `first` (weight 0) to `second` (weight 1)."""
     return graph.op("Add", first, graph.op("Mul", graph.op("Sub", second, first), weight))
 
 
@@ -125,7 +126,7 @@ def add_sleap_crops(graph: GraphBuilder, images: str, shape: Sequence[int], cent
     color = len(shape) == 3
     down, across = _spread(graph, weight, side, color=color)
     top, bottom = (
-        _lerp(
+        add_lerp(
             graph,
             graph.cast(_gather(graph, images, shape, side, y, low[1]), np.float32),
             graph.cast(_gather(graph, images, shape, side, y, high[1]), np.float32),
@@ -133,7 +134,7 @@ def add_sleap_crops(graph: GraphBuilder, images: str, shape: Sequence[int], cent
         )
         for y in (low[0], high[0])
     )
-    return graph.op("Floor", _mask(graph, _lerp(graph, top, bottom, down), inside, side, color=color))
+    return graph.op("Floor", _mask(graph, add_lerp(graph, top, bottom, down), inside, side, color=color))
 
 
 def _by_axis(graph: GraphBuilder, points: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from models.export.images import (
     scaled_size,
 )
 from models.export.peaks import Maps, add_global_peaks, add_local_peaks
+from models.export.views import add_mean, add_mean_of_views, add_turned_views
 from models.network import Head, Network
 from models.spec import BOTTOM_UP, MARGIN_PX, ModelSpec, Output
 
@@ -54,7 +55,7 @@ def build_detector(spec: ModelSpec, network: Network) -> Any:
 def build_crops(spec: ModelSpec, network: Network) -> Any:
     """Return the second half of a top-down model's graph as one of its own: crops as `image` → nodes in them."""
     assert spec.crop is not None  # noqa: S101  # the type has one
-    pipeline = _Pipeline(spec, (spec.crop.size_px, spec.crop.size_px, *spec.image.shape[2:]))
+    pipeline = _Pipeline(spec, (spec.crop.cut_px, spec.crop.cut_px, *spec.image.shape[2:]))
     return pipeline.built(pipeline.nodes_in_crops(network), spec.crop_outputs)
 
 
@@ -142,37 +143,26 @@ class _Pipeline:
         # NaN has no place to crop at; what is found in the crops of empty slots is not shown.
         centres = graph.op("Where", shown, centroids, graph.float32(0.0))
         crops, corners = self._crop_heads(network, centres)
-        assert spec.crop is not None  # noqa: S101  # the type has one
-        cells, values = add_global_peaks(graph, crops.maps(), self._threshold, spec.geometry)
-        inside = self._full_frame_px(cells, crops.stride(), spec.crop.input_scale)
+        inside = self._nodes(crops)
         slots, n_nodes = spec.max_instances, len(spec.skeleton.nodes)
-        points = graph.op("Add", graph.reshape(inside, (-1, slots, n_nodes, 2)), graph.unsqueeze(corners, 2))
+        points = graph.op("Add", graph.reshape(inside["xy"], (-1, slots, n_nodes, 2)), graph.unsqueeze(corners, 2))
         outputs = found | {
             "xy": graph.op("Where", graph.unsqueeze(shown, 3), points, graph.float32(np.nan)),
-            "node_scores": self._in_slots(values, n_nodes, shown),
+            "node_scores": self._in_slots(inside["node_scores"], n_nodes, shown),
             "instance_scores": graph.op(
                 "Where", graph.op("Xor", valid, possible), graph.float32(np.nan), found["instance_scores"]
             ),
         }
-        if "class_vectors" in crops.values:
-            outputs["class_probs"] = self._in_slots(crops.values["class_vectors"], len(spec.class_names), shown)
+        if "class_probs" in inside:
+            outputs["class_probs"] = self._in_slots(inside["class_probs"], len(spec.class_names), shown)
         return outputs
 
     def nodes_in_crops(self, network: Network) -> dict[str, str]:
-        """The images are crops: the highest cells of their maps are the nodes, in px of the crop."""
-        graph, spec = self.graph, self.spec
-        assert spec.crop is not None  # noqa: S101  # the type has one
-        side, scale = spec.crop.size_px, spec.crop.input_scale
-        pixels = graph.cast(self._images, np.float32)
-        pixels = add_channels_first(graph, pixels, color=spec.image.channels == 3, channels=input_channels(network))
-        pixels = add_resize(graph, pixels, (side, side), (scale, scale), "exact")
-        size = scaled_size(side, scale)
-        heads = self._heads("crops", network, pixels, (size, size), max_stride(network))
-        cells, values = add_global_peaks(graph, heads.maps(), self._threshold, spec.geometry)
-        outputs = {"xy": self._full_frame_px(cells, heads.stride(), scale), "node_scores": values}
-        if "class_vectors" in heads.values:
-            outputs["class_probs"] = heads.values["class_vectors"]
-        return outputs
+        """The images are squares cut around animals: the highest cells of their maps are the nodes, in px of them."""
+        assert self.spec.crop is not None  # noqa: S101  # the type has one
+        side = scaled_size(self.spec.crop.size_px, self.spec.crop.input_scale)
+        pixels = self._views(self.graph.cast(self._images, np.float32), input_channels(network))
+        return self._nodes(self._heads("crops", network, pixels, (side, side), max_stride(network)))
 
     def bottom_up(self, heads: _Heads) -> dict[str, str]:
         """The highest local maxima are the nodes' candidates; what joins them is read at them and between them."""
@@ -200,24 +190,46 @@ class _Pipeline:
         with self.graph.scope(scope):
             return _Heads(network, add_network(self.graph, network, pixels), padded)
 
+    def _nodes(self, heads: _Heads) -> dict[str, str]:
+        """Return what is in each square that was cut: the nodes in px of it, their scores, the identities' ones."""
+        graph, spec, crop = self.graph, self.spec, self.spec.crop
+        assert crop is not None  # noqa: S101  # the type has one
+        cells, values = add_global_peaks(graph, heads.maps(), self._threshold, spec.geometry)
+        points = self._full_frame_px(cells, heads.stride(), crop.input_scale)
+        points, scores = add_mean_of_views(graph, points, values, len(spec.skeleton.nodes), crop, self._threshold)
+        found = {"xy": points, "node_scores": scores}
+        if "class_vectors" in heads.values:
+            found["class_probs"] = add_mean(graph, heads.values["class_vectors"], len(spec.class_names), crop)
+        return found
+
     def _crop_heads(self, network: Network, centroids: str) -> tuple[_Heads, str]:
         """Run a network on the crops around `(batch, slots, 2)` centroids; return where the crops begin, too."""
         assert self.spec.crop is not None  # noqa: S101  # the type has one
         cut = self._exact_crops if self.spec.geometry == "exact" else self._sleap_crops
-        pixels, corners = cut(centroids, self.spec.crop.size_px, self.spec.crop.input_scale, input_channels(network))
+        pixels, corners = cut(centroids, input_channels(network))
         side = scaled_size(self.spec.crop.size_px, self.spec.crop.input_scale)
         return self._heads("crops", network, pixels, (side, side), max_stride(network)), corners
 
-    def _exact_crops(self, centroids: str, side: int, scale: float, channels: int) -> tuple[str, str]:
-        graph, shape = self.graph, self.spec.image.shape
-        pixels, corners = add_exact_crops(graph, self._images, shape, centroids, side)
-        pixels = add_channels_first(graph, pixels, color=len(shape) == 3, channels=channels)
-        return add_resize(graph, pixels, (side, side), (scale, scale), "exact"), corners
+    def _exact_crops(self, centroids: str, channels: int) -> tuple[str, str]:
+        assert self.spec.crop is not None  # noqa: S101  # the type has one
+        shape, side = self.spec.image.shape, self.spec.crop.cut_px
+        squares, corners = add_exact_crops(self.graph, self._images, shape, centroids, side)
+        return self._views(squares, channels), corners
 
-    def _sleap_crops(self, centroids: str, side: int, scale: float, channels: int) -> tuple[str, str]:
+    def _views(self, squares: str, channels: int) -> str:
+        """Bring float32 squares that were cut from images to the scaled pixels that the network sees of them."""
+        graph, crop, color = self.graph, self.spec.crop, self.spec.image.channels == 3
+        assert crop is not None  # noqa: S101  # the type has one
+        pixels = add_turned_views(graph, squares, crop, color=color)
+        pixels = add_channels_first(graph, pixels, color=color, channels=channels)
+        return add_resize(graph, pixels, (crop.size_px, crop.size_px), (crop.input_scale, crop.input_scale), "exact")
+
+    def _sleap_crops(self, centroids: str, channels: int) -> tuple[str, str]:
         """Crop the scaled image, as SLEAP does; what is added back is centroid − side / 2, half a pixel too little."""
         graph, images, shape = self.graph, self._images, self.spec.image.shape
-        side = scaled_size(side, scale)
+        assert self.spec.crop is not None  # noqa: S101  # the type has one
+        scale = self.spec.crop.input_scale
+        side = scaled_size(self.spec.crop.size_px, scale)
         if scale != 1.0:
             resized = add_scaled_image(graph, images, shape, scale, self.spec.image.channels, "sleap_compat")
             resized = graph.op("Floor", graph.op("Transpose", resized, perm=[0, 2, 3, 1]))

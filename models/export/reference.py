@@ -41,7 +41,7 @@ class Reference:
         images: `images` in the file, `(n_images, height, width)` or `(n_images, height, width, 3)` uint8.
         outputs: The other arrays, each with a leading `n_images`. In a model's own file these are the graph's outputs
             (see `ModelSpec.outputs`) and, where they are small, what its networks put out (`maps/…`, `(n_images, 1 or
-            n_slots, …)`). A file of another
+            n_slots · views, …)`). A file of another
             origin needs only `xy`, `(n_images, n_instances, n_nodes, 2)`, px of the full frame, NaN = not seen;
             `node_scores`, `instance_scores`, `valid` and `class_probs` are used if they are there.
     """

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from models.spec import MAX_VIEWS
+
 Role = Literal["network", "detector", "instance"]
 Profile = Literal["fast", "baseline", "nano"]
 Precision = Literal["fp32", "bf16"]
@@ -313,6 +315,18 @@ class AnimalsExportConfig(ExportConfig):
     max_instances: int = Field(2, ge=1)
 
 
+class TopDownExportConfig(AnimalsExportConfig):
+    """For types that find the nodes of each animal in a crop.
+
+    Attributes:
+        views: Look at every crop so many times, turned by another of as many equal parts of a full turn, and report the
+            mean. Errors become smaller, and crops cost as many times as much. The crops' network must have learnt
+            animals in any direction: `rotation_deg = 180`.
+    """
+
+    views: int = Field(1, ge=1, le=MAX_VIEWS)
+
+
 class BottomUpExportConfig(AnimalsExportConfig):
     """For type `bottom_up`.
 
@@ -373,7 +387,7 @@ class TopDownTraining(TrainingConfig):
     type: Literal["top_down"]
     detector: DetectorConfig = DetectorConfig()
     instance: InstanceConfig
-    export: AnimalsExportConfig = AnimalsExportConfig()
+    export: TopDownExportConfig = TopDownExportConfig()
 
 
 class TopDownIdTraining(TrainingConfig):
@@ -382,7 +396,7 @@ class TopDownIdTraining(TrainingConfig):
     type: Literal["top_down_id"]
     detector: DetectorConfig = DetectorConfig()
     instance: InstanceIdConfig
-    export: AnimalsExportConfig = AnimalsExportConfig()
+    export: TopDownExportConfig = TopDownExportConfig()
 
 
 class BottomUpTraining(TrainingConfig):

@@ -25,6 +25,7 @@ from models.training.config import (
     CentroidTraining,
     InstanceConfig,
     Role,
+    TopDownExportConfig,
     TopDownIdTraining,
     TopDownTraining,
     WholeImageConfig,
@@ -166,7 +167,7 @@ def _export(plan: Plan, networks: dict[Role, Network], video_shape: Sequence[int
         extra |= {"anchor": config.detector.anchor, "max_instances": config.export.max_instances}
     elif isinstance(export, BottomUpExportConfig):
         extra |= {"max_instances": export.max_instances}
-    whole, crops = _parts(plan.tasks, networks)
+    whole, crops = _parts(config, plan.tasks, networks)
     return export_model(
         out,
         config.type,
@@ -181,7 +182,10 @@ def _export(plan: Plan, networks: dict[Role, Network], video_shape: Sequence[int
     )
 
 
-def _parts(tasks: Sequence[Task], networks: dict[Role, Network]) -> tuple[WholeImage, Crops | None]:
+def _parts(
+    config: AnyTraining, tasks: Sequence[Task], networks: dict[Role, Network]
+) -> tuple[WholeImage, Crops | None]:
+    views = config.export.views if isinstance(config.export, TopDownExportConfig) else 1
     whole: WholeImage | None = None
     crops: Crops | None = None
     for task in tasks:
@@ -190,7 +194,7 @@ def _parts(tasks: Sequence[Task], networks: dict[Role, Network]) -> tuple[WholeI
             case WholeImageConfig(input_scale=scale):
                 whole = WholeImage(network, scale)
             case InstanceConfig(crop_size_px=size_px, input_scale=scale):
-                crops = Crops(network, size_px, scale)
+                crops = Crops(network, size_px, scale, views)
     assert whole is not None  # noqa: S101 - every type has a network that sees the whole image
     return whole, crops
 

@@ -10,9 +10,14 @@ import pytest
 from camera_drivers.sim import SimOptions, SimScene
 from models import quantising
 from models.errors import ModelDiffersError, ModelInputError, ModelNotOpenError
+from models.export.export import Crops, WholeImage, export_model
+from models.export.reference import add_reference
 from models.exported import ZOO, ExportedModel, ExportedOptions
 from models.guided import GuidedModel, GuidedOptions
+from models.network import Network
 from models.quantising import quantise
+from models.sources.onnx_graph import OnnxGraph
+from models.sources.onnx_network import find_networks
 from models.spec import SPEC_FILE, GraphFile, ModelSpec, sha256_of
 from models.tuning import candidates
 from models.verification import quick_parity, verify
@@ -70,6 +75,32 @@ def test_every_way_of_running_it_finds_what_float32_finds(done, frames, engine, 
     assert rounded.source["precision"] == "int8"
     assert "int8" in rounded.source["engine"]
     assert {name for name in rounded.source["files"] if name != SPEC_FILE} < set(FILES)
+
+
+def test_a_model_that_looks_at_turned_views_is_quantised_like_any_other(tmp_path, frames):
+    spec = ModelSpec.load(ZOO / "sim_pair")
+    found = find_networks(OnnxGraph(ZOO / "sim_pair" / spec.graph.file))
+    detector, crops = (
+        Network(network.layers, dict(zip(("confmaps",), network.outputs.values(), strict=True)), network.weights)
+        for network in (one.network() for one in found)
+    )
+    export_model(
+        tmp_path,
+        "top_down",
+        skeleton=spec.plan(),
+        image_shape=spec.image.shape,
+        whole_image=WholeImage(detector, spec.whole_image.input_scale, spec.whole_image.pad_to_stride),
+        crops=Crops(crops, spec.crop.size_px, spec.crop.input_scale, views=3),
+        anchor=spec.anchor,
+    )
+    add_reference(tmp_path, frames)
+    quantise(tmp_path, frames, {})
+    for options in (
+        ExportedOptions(path=tmp_path, precision="int8"),
+        GuidedOptions(path=tmp_path, precision="int8"),
+        GuidedOptions(path=tmp_path),
+    ):
+        assert verify(options).parity.deviation() == ""
 
 
 def test_auto_takes_it(done):

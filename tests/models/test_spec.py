@@ -14,7 +14,7 @@ GOOD = {
     "skeleton": {"nodes": ["head", "tail"], "edges": [[1, 0]], "symmetries": []},
     "image": {"height_px": 60, "width_px": 70, "channels": 1},
     "whole_image": {"input_scale": 0.5, "output_stride": 2, "pad_to_stride": 16},
-    "crop": {"size_px": 32, "input_scale": 1.0, "output_stride": 2},
+    "crop": {"size_px": 32, "input_scale": 1.0, "output_stride": 2, "views": 4},
     "peaks": None,
     "anchor": "head",
     "peak_threshold": 0.2,
@@ -55,9 +55,10 @@ def test_a_spec_survives_its_file(tmp_path):
     assert spec.plan().edges == ((1, 0),)
 
 
-def test_an_older_file_has_neither_integers_nor_halves(tmp_path):
-    spec = ModelSpec.model_validate_json(json.dumps({k: v for k, v in GOOD.items() if k not in ("int8", "parts")}))
-    assert (spec.int8, spec.parts) == (None, None)
+def test_an_older_file_has_neither_integers_nor_halves_and_one_view(tmp_path):
+    older = {key: value for key, value in changed("crop.views", ...).items() if key not in ("int8", "parts")}
+    spec = ModelSpec.model_validate_json(json.dumps(older))
+    assert (spec.int8, spec.parts, spec.crop.views) == (None, None, 1)
     assert spec.graphs(tmp_path, "fp32") is spec
     with pytest.raises(ModelNotOpenError, match="precision int8: expected the model's graphs in 8-bit integers"):
         spec.graphs(tmp_path, "int8")
@@ -69,6 +70,11 @@ def test_an_older_file_has_neither_integers_nor_halves(tmp_path):
         ("crop.size_px", "big", '$.crop.size_px: expected integer, got "big"'),
         ("crop.size_px", 0, "$.crop.size_px: expected greater than 0, got 0"),
         ("crop.size_px", ..., "$.crop.size_px: expected a value, got none"),
+        ("crop.views", 0, "$.crop.views: expected greater than or equal to 1, got 0"),
+        ("crop.views", 17, "$.crop.views: expected less than or equal to 16, got 17"),
+        ("crop.views", 2.5, "$.crop.views: expected integer, got 2.5"),
+        ("crop.views", True, "$.crop.views: expected integer, got true"),
+        ("geometry", "sleap_compat", "$: crop.views: expected 1 for geometry sleap_compat, got 4"),
         ("crop", None, "$: crop: expected a value for type top_down"),
         ("peaks", {"max_peaks": 3}, "$: peaks: expected none for type top_down"),
         ("whole_image.speed", 1, "$.whole_image.speed: unknown key"),

@@ -42,23 +42,24 @@ def network(n_maps, n_classes=0, *, offsets=True):
 
 
 CASES = {
-    "with offsets": (network(1), network(3), ()),
-    "without offsets": (network(1, offsets=False), network(3, offsets=False), ()),
-    "identities": (network(1), network(3, 2), ("a", "b")),
-    "as many identities as nodes": (network(1, offsets=False), network(3, 3, offsets=False), ("a", "b", "c")),
+    "with offsets": (network(1), network(3), (), 1),
+    "without offsets": (network(1, offsets=False), network(3, offsets=False), (), 1),
+    "identities": (network(1), network(3, 2), ("a", "b"), 1),
+    "as many identities as nodes": (network(1, offsets=False), network(3, 3, offsets=False), ("a", "b", "c"), 1),
+    "turned views": (network(1), network(3, 2), ("a", "b"), 8),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_halves_are_those_that_an_export_writes(tmp_path, name):
-    detector, crops, classes = CASES[name]
+    detector, crops, classes, views = CASES[name]
     written = export_model(
         tmp_path,
         "top_down_id" if classes else "top_down",
         skeleton=Skeleton(("a", "b", "c")),
         image_shape=SHAPE,
         whole_image=WholeImage(detector),
-        crops=Crops(crops, 24),
+        crops=Crops(crops, 24, views=views),
         class_names=classes,
     )
     image = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)

@@ -193,7 +193,8 @@ def _exported(folder: Path, model_type: str, **options: Any) -> Case:
     if model_type == "centroid":
         skeleton, whole = Skeleton(("thorax",)), _network(channels, {"confmaps": 1}, seed=1)
     if model_type in ("top_down", "top_down_id"):
-        whole, crops = _network(channels, {"confmaps": 1}, seed=1), Crops(_network(channels, heads, seed=2), 24)
+        crops = Crops(_network(channels, heads, seed=2), 24, views=options.pop("views", 1))
+        whole = _network(channels, {"confmaps": 1}, seed=1)
     whole_image = WholeImage(whole, input_scale=options.pop("input_scale", 1.0))
     identity = {"class_names": CLASSES} if model_type.endswith("_id") else {}
     spec = export_model(
@@ -231,6 +232,8 @@ EXPORTED: Mapping[str, Mapping[str, Any]] = {
     "top_down, color": {"model_type": "top_down", "image_shape": COLOR_SHAPE},
     "top_down, offsets": {"model_type": "top_down", "offsets": True},
     "top_down_id": {"model_type": "top_down_id"},
+    "top_down, color, views": {"model_type": "top_down", "image_shape": COLOR_SHAPE, "views": 8},
+    "top_down_id, views": {"model_type": "top_down_id", "views": 4},
     "bottom_up": {"model_type": "bottom_up"},
     "bottom_up, as SLEAP does": {"model_type": "bottom_up", "geometry": "sleap_compat"},
     "bottom_up_id": {"model_type": "bottom_up_id"},

@@ -28,7 +28,7 @@ BRIGHT = ((40.0, -40.0), (-20.0, 20.0))
 def spot_model(tmp_path, copy_network):
     """A model of any type that finds Gaussian spots."""
 
-    def make(kind, scale=1.0, stride=1, channels=1, *, geometry="exact", shape=SHAPE, **options):
+    def make(kind, scale=1.0, stride=1, channels=1, *, geometry="exact", shape=SHAPE, views=1, **options):
         def network(n_maps=1, stride=stride, **heads):
             return copy_network(n_maps, channels, stride, **heads)
 
@@ -36,7 +36,7 @@ def spot_model(tmp_path, copy_network):
         if kind in ("top_down", "top_down_id"):
             heads = {"class_vectors": BRIGHT} if kind == "top_down_id" else {}
             whole = WholeImage(network(stride=1), pad_to_stride=4)
-            crops = Crops(network(**heads), SIDE_PX, scale)
+            crops = Crops(network(**heads), SIDE_PX, scale, views)
         elif kind == "bottom_up":
             # A field that points to the right everywhere.
             skeleton, whole = PAIR, WholeImage(network(2, pafs=((0.0, 0.0), (1.0, 0.0))), scale, 4)
@@ -85,8 +85,19 @@ def median_error(poses, truth):
 @pytest.mark.parametrize(("scale", "stride"), [*((scale, 1) for scale in SCALES), (1.0, 2), (0.5, 2)])
 @pytest.mark.parametrize("kind", TYPES)
 def test_points_have_no_bias(spot_model, spots, kind, scale, stride, channels):
+    assert_no_bias(spot_model, spots, kind, scale, stride, channels)
+
+
+@pytest.mark.parametrize(("scale", "stride"), [*((scale, 1) for scale in SCALES), (1.0, 2), (0.5, 2)])
+@pytest.mark.parametrize("views", [2, 4, 8])
+@pytest.mark.parametrize(("kind", "channels"), [("top_down", 1), ("top_down_id", 3)])
+def test_points_of_turned_views_have_no_bias(spot_model, spots, kind, channels, views, scale, stride):
+    assert_no_bias(spot_model, spots, kind, scale, stride, channels, views=views)
+
+
+def assert_no_bias(spot_model, spots, kind, scale, stride, channels, **options):
     images, truth = scenes(kind, spots, stride / scale, channels=channels)
-    poses = spot_model(kind, scale, stride, channels).predict_batch(images)
+    poses = spot_model(kind, scale, stride, channels, **options).predict_batch(images)
     error, n = median_error(poses, truth)
     assert n == truth.shape[0] * truth.shape[1]
     assert np.abs(error).max() < 0.05
@@ -115,8 +126,9 @@ def test_sleap_geometry_has_sleaps_bias(spot_model, spots, kind, scale):
     np.testing.assert_allclose(error, bias, atol=0.06)
 
 
-def test_an_animal_at_the_border_is_found_where_it_is(spot_model, spots):
-    model = spot_model("top_down", shape=(60, 70))
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_an_animal_at_the_border_is_found_where_it_is(spot_model, spots, views):
+    model = spot_model("top_down", shape=(60, 70), views=views)
     for point in [(0, 0), (69, 0), (0, 59), (69, 59), (35, 0)]:
         (animal,) = model.predict(spots((60, 70), [point], sigma_px=1.5), 0).xy
         # Half of the spot lies outside, which draws the refined point inwards.
@@ -222,14 +234,18 @@ CHAIN = Skeleton(("a", "b", "c"), ((0, 1), (1, 2)))
         ("top_down", {"class_names": ("a",)}, "export: $: class_names: expected none for type top_down"),
         ("top_down", {"anchor": "nose"}, "export: $: anchor: expected one of spot, got nose"),
         ("top_down", {"crop_size_px": 0}, "export: $.size_px: expected greater than 0, got 0"),
+        ("top_down", {"views": 0}, "export: $.views: expected greater than or equal to 1, got 0"),
+        ("top_down", {"views": 2, "geometry": "sleap_compat"},
+         "export: $: crop.views: expected 1 for geometry sleap_compat, got 2"),
         ("top_down", {"image_shape": (0, 70)}, "export: $.height_px: expected greater than 0, got 0"),
         ("top_down", {"scale": 0.001}, "max_instances: expected less than the map's 0 cells, got 2"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(tmp_path, copy_network, kind, arguments, message):
-    size_px, pad, scale = (arguments.pop(name, given) for name, given in
-                           (("crop_size_px", 32), ("pad_to_stride", None), ("scale", 1.0)))  # fmt: skip
-    options = {"skeleton": SPOT, "image_shape": (60, 70), "crops": Crops(copy_network(), size_px)} | arguments
+    given = {"crop_size_px": 32, "views": 1, "pad_to_stride": None, "scale": 1.0}
+    size_px, views, pad, scale = (arguments.pop(name, default) for name, default in given.items())
+    crops = Crops(copy_network(), size_px, views=views)
+    options = {"skeleton": SPOT, "image_shape": (60, 70), "crops": crops} | arguments
     with pytest.raises(ModelInputError) as error:
         export_model(tmp_path, kind, whole_image=WholeImage(copy_network(stride=2), scale, pad), **options)
     assert str(error.value) == message

@@ -57,6 +57,14 @@ WRONG = {
             "$.export.max_instances: expected greater than or equal to 1, got 0",
         ],
     ),
+    "views": (
+        GOOD + "[export]\nviews = 17\n",
+        ["$.export.views: expected less than or equal to 16, got 17"],
+    ),
+    "views of what has no crops": (
+        GOOD.replace("top_down", "centroid").replace("[instance]\ncrop_size_px = 96", "[export]\nviews = 2"),
+        ["$.export.views: expected no such key; known are height_px, width_px, min_score, max_instances"],
+    ),
     "wrong type of value": (
         GOOD + '[detector.fit]\nepochs = "many"\n',
         ["$.detector.fit.epochs: expected a valid integer, got 'many'"],

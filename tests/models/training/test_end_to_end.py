@@ -61,7 +61,7 @@ SECTIONS = {
     "single_instance": WHOLE + "fit = { epochs = 8 }\n",
     "centroid": DETECTOR,
     "top_down": DETECTOR + CROPS,
-    "top_down_id": DETECTOR + CROPS,
+    "top_down_id": DETECTOR + CROPS + "[export]\nviews = 8\n",
     "bottom_up": WHOLE + "paf_stride = 4\npaf_sigma_px2 = 30.0\nfit = { epochs = 11 }\n",
     # At the others' rate one seed in three never tells the tail from the arm, and draws both on both.
     "bottom_up_id": WHOLE + "class_stride = 8\nfit = { epochs = 14, learning_rate = 2e-3 }\n",
@@ -117,6 +117,8 @@ def assert_written(out, type_, folder):
     assert model.skeleton.nodes == nodes
     assert model.class_names == (("bright", "dim") if type_.endswith("_id") else ())
     assert model.spec.provenance["seed"] == 1
+    if model.spec.crop is not None:
+        assert model.spec.crop.views == (8 if type_ == "top_down_id" else 1)
     ((_, image),) = stream_frames(folder / "film.mkv", {199})
     poses = model.predict(image, 199)
     assert poses.xy.shape[1:] == (len(nodes), 2)
