@@ -226,6 +226,9 @@ FRAMES_FROM = {"source": "the original frames", "video": "the recorded video", "
 def _show_comparison(result: dict[str, Any], frames_from: str) -> None:
     verdict = "identical" if result["identical"] else f"different: {result['first_difference']}"
     console.print(f"{result['n_frames_replayed']} frames from {FRAMES_FROM[frames_from]}: {verdict}", highlight=False)
+    for fault in result["rule_faults"].values():
+        told = f"{fault}; it is unknown from there on, and a live session disarms"
+        console.print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
     poses = result["poses"]
     if not poses["identical"] and poses["p50_px"] is not None:
         console.print(

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from realtime.decision import Edge, State
 from realtime.loop import ProcessedFrame
 from realtime.recording.records import DecisionRecord, FrameRecord, IntentRecord, unpack_poses
+from realtime.rules import Rule
 from realtime.sinks import frame_record
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -50,6 +51,7 @@ class Comparison:
         poses: How far the poses moved.
         onsets: Rule → frame ids of its rising edges in (recording, replay).
         outcomes: Stimulus → outcome → (times in the recording, times in the replay).
+        rule_faults: Rule in Python → what it did in the replay that is against its protocol, see `Rule.fault`.
     """
 
     n_recorded: int
@@ -59,6 +61,7 @@ class Comparison:
     poses: PoseShift
     onsets: dict[str, tuple[list[int], list[int]]]
     outcomes: dict[str, dict[str, tuple[int, int]]]
+    rule_faults: dict[str, str]
 
     @property
     def identical(self) -> bool:
@@ -95,6 +98,7 @@ class Comparison:
                 stimulus: {outcome: {"recorded": a, "replayed": b} for outcome, (a, b) in counts.items()}
                 for stimulus, counts in self.outcomes.items()
             },
+            "rule_faults": self.rule_faults,
         }
 
 
@@ -149,10 +153,13 @@ class Comparer:
         distance = np.linalg.norm(xy_before - xy_after, axis=-1)
         self._distances.append(distance[np.isfinite(distance)])
 
-    def result(self) -> Comparison:
+    def result(self, rules: Sequence[Rule]) -> Comparison:
         """Return the comparison of everything so far.
 
         Frames whose poses are the same to the byte count as points that moved by 0 px.
+
+        Args:
+            rules: The replay's.
         """
         if self._n < len(self.recorded):
             self._note(f"frame {self.recorded[self._n].frame_id}: recorded, but the replay ended before it")
@@ -174,6 +181,7 @@ class Comparer:
             ),
             onsets=_both(_onsets(self.recorded), _onsets(self._replayed)),
             outcomes=_outcome_table(_outcomes(self.recorded), _outcomes(self._replayed)),
+            rule_faults={rule.name: rule.fault for rule in rules if rule.fault},
         )
 
 

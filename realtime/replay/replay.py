@@ -78,11 +78,11 @@ def replay_session(
     _check_tracker(used_rig, frames_from)
     comparer = Comparer(records)
     with_progress = () if progress is None else (_Progress(progress, len(records)),)
-    parts = _parts(folder, description, records, used_rig, frames_from, perfect_devices=rig is not None)
+    parts, rules = _parts(folder, description, records, used_rig, frames_from, perfect_devices=rig is not None)
     end = session.run(replace(parts, sinks=(comparer, *sinks, *with_progress)), StopRequest())
     if end.error is not None:
         raise end.error
-    return comparer.result(), frames_from
+    return comparer.result(rules), frames_from
 
 
 def _in_recorded_precision(rig: Rig, recorded_rig: Rig, description: Mapping[str, Any]) -> Rig:
@@ -130,7 +130,8 @@ def _parts(
     frames_from: Literal["source", "video", "poses"],
     *,
     perfect_devices: bool,
-) -> Parts:
+) -> tuple[Parts, tuple[Rule, ...]]:
+    """Return the parts of the loop, and its rules as what they are."""
     images = "none" if frames_from == "poses" else frames_from
     camera = SessionCamera(
         SessionOptions(
@@ -151,7 +152,7 @@ def _parts(
     actions = () if perfect_devices else tuple(_action(record) for record in records)
     infos = {} if perfect_devices else description.get("triggers", {})
     acknowledging_stops = [name for name, info in infos.items() if info.get("acknowledges_stop")]
-    return Parts(
+    parts = Parts(
         camera=camera,
         model=model,
         tracker=make_tracker(rig, model),
@@ -170,6 +171,7 @@ def _parts(
         lookahead=make_lookahead(rig, model),
         leveller=make_leveller(rig, model, info),
     )
+    return parts, rules
 
 
 def _check_rules(folder: Path, description: Mapping[str, Any], rules: Sequence[Rule]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
+from typer.testing import CliRunner
 
 from camera_drivers.frame import Frame
 from camera_drivers.frame_log import FrameLogWriter, read_frame_log
@@ -20,6 +21,7 @@ from models.exported import ZOO
 from models.quantising import quantise
 from realtime.assemble import load_model, make_lookahead, make_rules
 from realtime.calibration import Calibration, save_calibration
+from realtime.cli.commands import app
 from realtime.explain import session_tracks
 from realtime.live import Request, run_live
 from realtime.loop import StopRequest
@@ -520,3 +522,20 @@ def test_a_rule_in_python_that_raises_disarms_and_its_replay_is_identical(with_p
     assert fault.startswith("rule python: acme_rules:Near raised ZeroDivisionError: a bug, on frame ")
     comparison, _ = replay_session(session)
     assert comparison.identical
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_rule_in_python_that_would_have_raised_is_told(with_python, as_json):
+    _, record_with = with_python
+    session = record_with()
+    rig = session.parent / "breaks.toml"
+    named = 'python = "near"\n'
+    rig.write_text((session.parent / "rig.toml").read_text().replace(named, f"{named}options = {{ breaks_at = 20 }}\n"))
+    done = CliRunner().invoke(app, ["replay", str(session), "--rig", str(rig), *["--json"] * as_json])
+    assert done.exit_code == 0
+    fault = "rule python: acme_rules:Near raised ZeroDivisionError: a bug, on frame "
+    if as_json:
+        assert json.loads(done.stdout)["rule_faults"]["python"].startswith(fault)
+    else:
+        assert fault in done.stdout
+        assert "; it is unknown from there on, and a live session disarms" in done.stdout
