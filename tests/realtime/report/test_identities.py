@@ -10,23 +10,11 @@ from realtime.recording.records import TracksRecord, pack_tracks
 from realtime.report import summary, summary_text, write_report
 from realtime.report.identities import IdentityEvent, IdentityTrace, in_words
 from realtime.report.session_data import load_session
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 
 
 def tracks(ids: list[int], suspects: list[int], corrected: list[int] | None = None) -> TracksRecord:
-    n = len(ids)
-    return pack_tracks(
-        Tracks(
-            np.array(ids, np.int32),
-            np.zeros((n, 1, 2), np.float32),
-            np.zeros((n, 1), np.float32),
-            np.ones(n, np.float32),
-            np.zeros(n, np.int64),
-            np.full(n, -1, np.int32),
-            np.array(suspects, np.int32),
-            np.array(corrected or [0] * n, np.int32),
-        )
-    )
+    return pack_tracks(plain_tracks(ids, suspect_ids=suspects, corrected_ids=corrected))
 
 
 FRAMES: dict[str, tuple[list[TracksRecord], list[IdentityEvent]]] = {

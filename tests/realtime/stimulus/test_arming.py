@@ -3,27 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, Order, ReplayedOrders, SafetyOptions, Stimulator, StimulusSpec, replayed_triggers
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.pulse import Pulse
 
 MS = 1_000_000
-TRACKS = Tracks(
-    np.zeros(0, np.int32),
-    np.zeros((0, 1, 2), np.float32),
-    np.zeros((0, 1), np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int64),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-)
+NOBODY = plain_tracks()
 LIGHT = StimulusSpec.model_validate({"rule": "near", "triggers": ["laser"], "channel": 0, "duration_ms": 5.0})
 FAULT = TriggerEvent("fault", None, 0, None, "laser: cable out")
 
@@ -121,7 +111,7 @@ class Lab:
 
 def act(stimulator: Stimulator, frame_id: int, now_ns: int) -> Action:
     rises = Decision("near", frame_id, now_ns, State.ON, Edge.RISING, (), (1.0,), ("mm",))
-    return stimulator.act((rises,), TRACKS, frame_id, now_ns, now_ns, now_ns)
+    return stimulator.act((rises,), NOBODY, frame_id, now_ns, now_ns, now_ns)
 
 
 def test_nothing_goes_out_before_somebody_arms() -> None:
@@ -236,7 +226,7 @@ def test_a_rule_that_is_on_when_somebody_arms_has_to_rise_again() -> None:
     lab.order("arm")
     lab.poll()
     on = Decision("near", 1, lab.now_ns, State.ON, Edge.NONE, (), (1.0,), ("mm",))
-    action = lab.stimulator.act((on,), TRACKS, 1, lab.now_ns, lab.now_ns, lab.now_ns)
+    action = lab.stimulator.act((on,), NOBODY, 1, lab.now_ns, lab.now_ns, lab.now_ns)
     assert (lab.stimulator.armed, action.intents) == (True, ())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, LimitSpec, Stimulator, StimulusSpec, replayed_triggers
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.device import Device, DeviceSpec
 from triggers.device import Edge as PinEdge
 from triggers.serial import SerialOptions, SerialTrigger
@@ -19,16 +19,7 @@ Limits = dict[tuple[str, int], LimitSpec]
 MS = 1_000_000
 FRAME_MS = 10
 LIMITS: Limits = {("laser", 0): LimitSpec(max_on_s=100.0, max_duty=1.0)}
-NOBODY = Tracks(
-    np.zeros(0, np.int32),
-    np.zeros((0, 1, 2), np.float32),
-    np.zeros((0, 1), np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int64),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-)
+NOBODY = plain_tracks()
 OLD, NEW = (1, 1), (1, 2)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, LimitSpec, Order, Stimulator, StimulusSpec
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import FireReceipt
 from triggers.pulse import Pulse
 from triggers.recording import RecordingOptions, RecordingTrigger
@@ -16,16 +16,7 @@ from triggers.recording import RecordingOptions, RecordingTrigger
 MS = 1_000_000
 FRAME_MS = 10
 DEADLINE_MS = 20
-TRACKS = Tracks(
-    np.array([1, 2], np.int32),
-    np.zeros((2, 1, 2), np.float32),
-    np.ones((2, 1), np.float32),
-    np.array([0.5, 0.75], np.float32),
-    np.zeros(2, np.int64),
-    np.zeros(2, np.int32),
-    np.zeros(2, np.int32),
-    np.zeros(2, np.int32),
-)
+TRACKS = plain_tracks([1, 2], confidence=[0.5, 0.75])
 FREE = {("laser", channel): LimitSpec(max_on_s=60, max_duty=1.0, max_dose_s=1000) for channel in (0, 1)}
 
 

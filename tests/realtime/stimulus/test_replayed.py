@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,23 +9,14 @@ from pydantic import BaseModel
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, LimitSpec, ReplayedTrigger, Stimulator, StimulusSpec, replayed_triggers
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError
 from triggers.pulse import Pulse
 
 MS = 1_000_000
 PULSE = Pulse(0, 1000)
-NOBODY = Tracks(
-    np.zeros(0, np.int32),
-    np.zeros((0, 1, 2), np.float32),
-    np.zeros((0, 1), np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int64),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-)
+NOBODY = plain_tracks()
 
 
 def test_recorded_commands_answer_as_they_did_and_new_ones_perfectly() -> None:

@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 
 import triggers.port_trigger
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Intent, LimitSpec, Stimulator, StimulusSpec
 from realtime.stimulus.action import STOP_ID
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import TriggerEvent
 from triggers.device import Device, DeviceSpec
 from triggers.device import Edge as PinEdge
@@ -44,16 +43,7 @@ STIMULI = {
     "other": StimulusSpec(rule="far", triggers=("laser",), channel=1, duration_ms=120.0, stop_on_release=True),
     "coin": StimulusSpec(rule="far", triggers=("laser",), channel=2, duration_ms=30.0, probability=0.5, seed=5),
 }
-NOBODY = Tracks(
-    np.zeros(0, np.int32),
-    np.zeros((0, 1, 2), np.float32),
-    np.zeros((0, 1), np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int64),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-)
+NOBODY = plain_tracks()
 
 
 @dataclass

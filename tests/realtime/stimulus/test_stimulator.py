@@ -3,29 +3,19 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, Intent, LimitSpec, Order, Receipt, Stimulator, StimulusSpec, impossible_stimuli
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.errors import TriggerFailedError, TriggerTimeoutError
 from triggers.pulse import Pulse
 
 MS = 1_000_000
 DEADLINE_NS = 20 * MS
-TRACKS = Tracks(
-    np.array([3, 8], np.int32),
-    np.zeros((2, 1, 2), np.float32),
-    np.ones((2, 1), np.float32),
-    np.array([0.5, 0.75], np.float32),
-    np.zeros(2, np.int64),
-    np.zeros(2, np.int32),
-    np.zeros(2, np.int32),
-    np.zeros(2, np.int32),
-)
+TRACKS = plain_tracks([3, 8], confidence=[0.5, 0.75])
 
 
 class FakeTrigger(Trigger):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from realtime.decision import Decision, Edge, State
 from realtime.stimulus import Action, LimitSpec, Stimulator, StimulusSpec
-from realtime.tracks import Tracks
+from realtime.testing import plain_tracks
 from triggers.base import FireReceipt, Trigger, TriggerEvent, TriggerInfo
 from triggers.pulse import Pulse
 
@@ -23,16 +23,7 @@ LIMITS = st.sampled_from([{}, {"max_duty": 0.5}, {"max_dose_s": 0.7}, {"max_per_
     lambda tight: LimitSpec.model_validate(FREE | tight)
 )
 CHANNELS = (0, 1)
-NOBODY = Tracks(
-    np.zeros(0, np.int32),
-    np.zeros((0, 1, 2), np.float32),
-    np.zeros((0, 1), np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int64),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-)
+NOBODY = plain_tracks()
 
 
 @dataclass
