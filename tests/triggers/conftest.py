@@ -98,6 +98,14 @@ class Peer:
         del data
         return b""
 
+    def vanish(self, data: bytes) -> bytes:
+        """An answer: the device is unplugged."""
+        del data
+        os.close(self._slave)
+        os.close(self.master)
+        self._ending.set()
+        return b""
+
     def stop_reading(self) -> None:
         """Leave what the host sends from now on in the buffer."""
         with self._turn:

@@ -1,4 +1,3 @@
-import os
 import struct
 import termios
 import threading
@@ -422,13 +421,7 @@ def test_no_answer(peer, answer, n_bytes):
 
 
 def test_a_board_that_vanishes_while_it_is_greeted(peer):
-    def vanish(data):
-        os.close(peer._slave)
-        os.close(peer.master)
-        peer._ending.set()
-        return b""
-
-    peer.answer = vanish
+    peer.answer = peer.vanish
     with pytest.raises(TriggerNotOpenError, match="the port is gone"):
         HarpBehaviorTrigger(HarpBehaviorOptions(port=peer.port)).open()
     peer._thread.join()

@@ -544,13 +544,7 @@ def test_another_device_is_refused(peer):
 
 
 def test_a_device_that_vanishes_while_it_is_greeted(peer):
-    def vanish(data: bytes) -> bytes:
-        os.close(peer._slave)
-        os.close(peer.master)
-        peer._ending.set()
-        return b""
-
-    peer.answer = vanish
+    peer.answer = peer.vanish
     with pytest.raises(TriggerNotOpenError, match="the port is gone"):
         SerialTrigger(SerialOptions(port=peer.port)).open()
     peer._thread.join()
