@@ -9,7 +9,9 @@ import onnxruntime
 import pytest
 
 from models.export.builder import GraphBuilder
+from models.export.export import Crops, WholeImage, export_model
 from models.network import Layer, Network
+from models.skeleton import Skeleton
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -56,6 +58,27 @@ def copy_network() -> Callable[..., Network]:
         return Network(tuple(layers), outputs, weights)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def export_spots(copy_network: Callable[..., Network]) -> Callable[..., Path]:
+    """Export a top-down model that finds bright spots, with these networks and sides of crops; return its folder."""
+
+    def export(
+        folder: Path, shape: tuple[int, int], *, crops: Network | None = None, side: int = 24, **options: Any
+    ) -> Path:
+        export_model(
+            folder,
+            "top_down",
+            skeleton=Skeleton(("spot",)),
+            image_shape=shape,
+            whole_image=WholeImage(copy_network()),
+            crops=Crops(crops or copy_network(), side),
+            **options,
+        )
+        return folder
+
+    return export
 
 
 @pytest.fixture(scope="session")

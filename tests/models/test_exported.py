@@ -19,17 +19,8 @@ TYPES = ["single_instance", "centroid", "top_down", "top_down_id", "bottom_up", 
 
 
 @pytest.fixture
-def folder(tmp_path, copy_network):
-    out = tmp_path / "model"
-    export_model(
-        out,
-        "top_down",
-        skeleton=Skeleton(("spot",)),
-        image_shape=SHAPE,
-        whole_image=WholeImage(copy_network()),
-        crops=Crops(copy_network(), 24),
-    )
-    return out
+def folder(tmp_path, export_spots):
+    return export_spots(tmp_path / "model", SHAPE)
 
 
 @pytest.fixture
@@ -418,16 +409,8 @@ def test_the_single_animals_score_is_the_mean_of_its_nodes(tmp_path, spots):
     np.testing.assert_allclose(poses.instance_scores, poses.node_scores.mean(axis=1), atol=1e-6)
 
 
-def test_a_threshold_hides_nodes_without_a_fault(tmp_path, copy_network, spots):
-    export_model(
-        tmp_path,
-        "top_down",
-        skeleton=Skeleton(("spot",)),
-        image_shape=SHAPE,
-        whole_image=WholeImage(copy_network()),
-        crops=Crops(copy_network(), 24),
-        peak_threshold=0.6,
-    )
+def test_a_threshold_hides_nodes_without_a_fault(tmp_path, export_spots, spots):
+    export_spots(tmp_path, SHAPE, peak_threshold=0.6)
     model = ExportedModel(ExportedOptions(path=tmp_path))
     assert len(model.predict(spots(SHAPE, HERE, 1.5, top=150), 0).xy) == 0
     assert len(model.predict(spots(SHAPE, HERE, 1.5, top=160), 0).xy) == 2

@@ -264,18 +264,10 @@ def test_nothing_of_the_frame_before_is_left_in_a_crop(model, spots):
     np.testing.assert_array_equal(guided.predict(image, 1).xy, whole.predict(image, 1).xy)
 
 
-def test_an_animal_without_nodes_leaves_no_slot_behind(tmp_path, copy_network, spots):
+def test_an_animal_without_nodes_leaves_no_slot_behind(tmp_path, copy_network, export_spots, spots):
     """The crops' network sees half of what the detector does: the faint animal is found and has no node."""
-    export_model(
-        tmp_path,
-        "top_down",
-        skeleton=Skeleton(("spot",)),
-        image_shape=SHAPE,
-        whole_image=WholeImage(copy_network()),
-        crops=Crops(copy_network(confmaps=((0.5,), (0.0,))), SIDE),
-        anchor="spot",
-        max_instances=3,
-    )
+    half_as_bright = copy_network(confmaps=((0.5,), (0.0,)))
+    export_spots(tmp_path, SHAPE, crops=half_as_bright, side=SIDE, anchor="spot", max_instances=3)
     guided = GuidedModel(GuidedOptions(path=tmp_path, detect_every=100))
     image = np.maximum(spots(SHAPE, HERE, 3), spots(SHAPE, [(20, 70)], 3, top=80.0))
     assert len(guided.predict(image, 0).xy) == 2

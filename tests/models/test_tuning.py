@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from models.errors import ModelNotOpenError
-from models.export.export import Crops, WholeImage, export_model
 from models.export.reference import add_reference
-from models.skeleton import Skeleton
 from models.spec import ModelSpec
 from models.tuning import Candidate, Tuned, best, candidates, tune
 
@@ -14,16 +12,8 @@ SHAPE = (60, 70)
 
 
 @pytest.fixture
-def folder(tmp_path, copy_network, spots):
-    export_model(
-        tmp_path,
-        "top_down",
-        skeleton=Skeleton(("spot",)),
-        image_shape=SHAPE,
-        whole_image=WholeImage(copy_network()),
-        crops=Crops(copy_network(), 24),
-        anchor="spot",
-    )
+def folder(tmp_path, export_spots, spots):
+    export_spots(tmp_path, SHAPE, anchor="spot")
     add_reference(tmp_path, np.stack([spots(SHAPE, [(20 + k, 15), (50, 40 - k)], 3) for k in range(3)]))
     return tmp_path
 
@@ -62,18 +52,11 @@ def test_what_cannot_be_run_says_why(folder):
     assert best([broken, fine]) is fine
 
 
-def test_what_finds_something_else_is_not_chosen(folder, copy_network):
+def test_what_finds_something_else_is_not_chosen(folder, copy_network, export_spots):
     spec = ModelSpec.load(folder)
     reference = (folder / "reference.npz").read_bytes()
-    export_model(  # half as bright: every score is another one
-        folder,
-        "top_down",
-        skeleton=Skeleton(("spot",)),
-        image_shape=SHAPE,
-        whole_image=WholeImage(copy_network()),
-        crops=Crops(copy_network(confmaps=((0.5,), (0.0,))), 24),
-        anchor="spot",
-    )
+    half_as_bright = copy_network(confmaps=((0.5,), (0.0,)))  # every score is another one
+    export_spots(folder, SHAPE, crops=half_as_bright, anchor="spot")
     (folder / "reference.npz").write_bytes(reference)
     ModelSpec.load(folder).model_copy(update={"reference": spec.reference}).save(folder)
     (tuned,) = tune(folder, [Candidate("exported", {})], 10)
