@@ -9,7 +9,6 @@ is cut into minutes for that, and the last whole one is held against the second 
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.live_runs import facts_of, resident_mib, run_rig, stage_rows
 from benchmarks.percentiles import percentiles_ms, table
 from realtime.live import LiveEnd
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
     parser.add_argument("--rig", type=Path, default=DEFAULT_RIG, help="rig file to run (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     result = measure(given.rig, given.minutes)
     print(table(result["latency_ms"]))
@@ -150,8 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
     for problem in result["problems"]:
         print(f"PROBLEM: {problem}")
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     return 1 if result["problems"] else 0
 
 

@@ -11,7 +11,6 @@ are over before their start has paid off.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,6 +22,7 @@ import numpy as np
 import onnx
 
 from benchmarks.circumstances import circumstances
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.operations import Cost, cost_of
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N", help="default: 1")
     parser.add_argument("-n", type=int, default=300, help="runs a row (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     if given.n < 1:
         parser.error("expected -n of at least 1")
@@ -256,8 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"floor: {error}", file=sys.stderr)
         return 2
     print(as_text(result))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     return 0
 
 

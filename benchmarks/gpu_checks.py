@@ -8,7 +8,6 @@ Not run so far: the project was written without a GPU. What is tested is that it
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
+from benchmarks.json_file import write_json
 from benchmarks.model_latency import CAREFUL, QUICK, all_settings, as_text, measure
 from models.engines.options import EngineOptions
 from models.engines.registry import installed_engines
@@ -59,21 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     engines = [*(engine for engine in tried if engine.options == EngineOptions()), *on_gpu]
     tests = run_tests() | {"engines": {engine.options.title: engine.text for engine in engines}}
-    _write("gpu_engine_tests", {**tests, "machine": describe_machine()})
+    write_json({**tests, "machine": describe_machine()}, RESULTS / "gpu_engine_tests.json")
     settings = [
         *all_settings(get_args(ModelType), sizes_px=(512, 1024), animals=(2,), batches=(1,)),
         *all_settings(["top_down"], sizes_px=(1024,), animals=(1, 4, 8), batches=(1,)),
         *all_settings(["top_down"], sizes_px=(1024,), animals=(2,), batches=(4, 16)),
     ]
     result = measure(settings, engines, QUICK if given.quick else CAREFUL)
-    _write("model_latency_gpu", result)
+    write_json(result, RESULTS / "model_latency_gpu.json")
     print(as_text(result))
     return int(tests["exit_code"] != 0)
-
-
-def _write(name: str, result: Any) -> None:
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

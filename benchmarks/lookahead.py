@@ -15,7 +15,6 @@ Every error is the distance of one node, px; `no prediction` is that of the pose
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.circumstances import circumstances
 from benchmarks.following import DEFAULT_FPS
+from benchmarks.json_file import add_json_option, write_json
 from models.errors import LabelsError
 from models.labels import Labels, read_labels
 from realtime.lookahead import LookAhead, LookAheadOptions
@@ -207,15 +207,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("labels", type=Path, help="SLEAP labels with tracks (.slp), every frame labelled")
     parser.add_argument("--rate", type=float, default=DEFAULT_FPS, help="frames a second (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     try:
         result = {**circumstances(), **measure(read_labels(given.labels), given.rate)}
     except (LabelsError, ValueError, OSError, ImportError) as error:
         print(f"lookahead: {error}", file=sys.stderr)
         return 2
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     print(table(result))
     return 0
 

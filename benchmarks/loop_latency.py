@@ -13,7 +13,6 @@ not.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import tomllib
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.circumstances import with_reference
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.live_runs import facts_of, resident_mib, run_rig, stage_rows
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
@@ -123,7 +123,7 @@ def main() -> int:
     parser.add_argument("--rig", type=Path, default=DEFAULT_RIG, help="rig file to run (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=1000, help="frames to measure (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=60, help="frames left out at the start (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     parser.add_argument("--reference", type=int, default=0, metavar="N", help="runs of the reference, twice (0 = none)")
     arguments = parser.parse_args()
     result = measure(arguments.rig, arguments.frames, arguments.warm_up, arguments.reference)
@@ -135,8 +135,7 @@ def main() -> int:
     if "reference_ratio" in result:
         print(f"frame → command is {result['reference_ratio']:.1f} times faster than the reference's network alone")
     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores; not included: exposure, transfer, actuator")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(result, arguments.json)
     return 0
 
 

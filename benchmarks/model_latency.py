@@ -11,7 +11,6 @@ Runtime's CPU, measured in the same process before and after all others.
 
 import argparse
 import itertools
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.percentiles import PERCENTILES, percentiles_ms, table
 from models.engines.options import EngineOptions
 from models.engines.registry import ALL_OPTIONS, InstalledEngine, installed_engines
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[1], metavar="N", help="images at once")
     parser.add_argument("--engines", nargs="+", default=[], metavar="NAME", help="beginnings of engines' titles")
     parser.add_argument("--quick", action="store_true", help=f"only see that it runs: {QUICK.n} runs a row")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     try:
         engines = installed_engines(chosen(given.engines))
@@ -272,8 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = all_settings(given.types, given.sizes, given.animals, given.batches)
     result = measure(settings, engines, QUICK if given.quick else CAREFUL)
     print(as_text(result))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     return 0
 
 

@@ -15,7 +15,6 @@ way at the start, the first batches of `predict alone` and the first batch of `f
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.circumstances import circumstances, ratios, with_reference
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.percentiles import percentiles_ms, table
 from camera_drivers.decoding import VideoReader
 from camera_drivers.errors import CameraError
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=1000, help="of the video, at most (default: %(default)s)")
     parser.add_argument("--max-tracks", type=int, default=2, help="animals (default: %(default)s)")
     parser.add_argument("--reference", type=int, default=0, metavar="N", help="runs of the reference, twice (0 = none)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     if min(given.batches) < 1 or given.frames < 2 * max(given.batches) or given.max_tracks < 1 or given.reference < 0:
         parser.error("expected --batches and --max-tracks of at least 1, --frames of at least two batches")
@@ -277,8 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"throughput: {error}", file=sys.stderr)
         return 2
     print(as_text(result))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     return 0
 
 

@@ -11,7 +11,6 @@ the least and the most. The flow trackers need the video, and take the first see
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.following import Image, frame_rate_hz, images_of, rows_of
+from benchmarks.json_file import add_json_option, write_json
 from camera_drivers.errors import CameraError
 from models.errors import LabelsError, ModelError
 from models.labels import Labels, read_labels
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("labels", type=Path, metavar="LABELS.slp", help="a label file whose tracks are right")
     parser.add_argument("--video", type=Path, metavar="FILE", help="its video, for the flow trackers")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    add_json_option(parser)
     parser.add_argument("--steps", type=_steps, default=[1, 5, 15], help="every which frame (default: 1,5,15)")
     parser.add_argument("--seeds", type=int, default=10, help="how many shuffles (default: %(default)s)")
     parser.add_argument("--fps", type=float, help="frames a second (default: the video's, or 25)")
@@ -235,9 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     # A pipe has no width of its own; 80 columns would cut numbers off.
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(as_table(rows))
-    if given.json is not None:
-        result = {"labels": given.labels.name, "n_frames": len(labels.frames), "fps": fps, "rows": rows}
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"labels": given.labels.name, "n_frames": len(labels.frames), "fps": fps, "rows": rows}
+    write_json(result, given.json)
     return 0
 
 

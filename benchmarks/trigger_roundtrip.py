@@ -16,7 +16,6 @@ network; with `warm` ones the host polls for 2 ms without a pause, as a loop doe
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import pty
@@ -26,7 +25,6 @@ import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
@@ -34,6 +32,7 @@ import numpy as np
 import zmq
 
 from benchmarks.circumstances import circumstances, ratios, with_reference
+from benchmarks.json_file import add_json_option, write_json
 from benchmarks.percentiles import percentiles_ms, table
 from models.engines.options import EngineOptions
 from triggers import wire
@@ -351,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--warm-up", type=int, default=100, help="commands before them (default: %(default)s)")
     parser.add_argument("--port", help="a real stimulator; channel 0 puts out a pulse of 0.1 ms for every command")
     parser.add_argument("--reference", type=int, default=0, metavar="N", help="runs of the reference, twice (0 = none)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    add_json_option(parser)
     given = parser.parse_args(arguments)
     if given.n < 1 or given.warm_up < 0 or given.reference < 0:
         parser.error("expected -n of at least 1, --warm-up and --reference of at least 0")
@@ -361,8 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"trigger_roundtrip: {error}", file=sys.stderr)
         return 2
     print(as_text(result))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(result, given.json)
     return 0
 
 
