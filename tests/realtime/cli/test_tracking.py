@@ -192,71 +192,72 @@ def test_live_is_what_is_meant_without_a_word(video, tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
+USUAL = ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv"]
 WRONG = {
     "a missing video": (["no_such.mp4", "-m", "zoo:sim_pair", "-o", "o.csv"], "no_such.mp4"),
     "no video": (["notes.txt", "-m", "zoo:sim_pair", "-o", "o.csv"], "notes.txt: expected a video file"),
     "a missing model": (["VIDEO", "-m", "zoo:sim_pear", "-o", "o.csv"], "expected one of"),
     "another size": (["VIDEO", "-m", "zoo:fly_pair", "-o", "o.csv"], "for which the model was exported"),
     "an unknown format": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.xls"], "expected a name that ends with .slp"),
-    "a range": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--frames", "7"], "expected FIRST-LAST"),
-    "a range backward": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--frames", "9-3"], "before the last"),
-    "a range too far": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--frames", "0-72"], "frames within 0-71"),
+    "a range": ([*USUAL, "--frames", "7"], "expected FIRST-LAST"),
+    "a range backward": ([*USUAL, "--frames", "9-3"], "before the last"),
+    "a range too far": ([*USUAL, "--frames", "0-72"], "frames within 0-71"),
     "tracker and none": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--max-animals", "2"],
+        [*USUAL, "--no-tracking", "--max-animals", "2"],
         "expected --no-tracking or options of the tracker, got both",
     ),
     "SLEAP's tracker and none": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--tracker", "sleap"],
+        [*USUAL, "--no-tracking", "--tracker", "sleap"],
         "expected --no-tracking or options of the tracker, got both",
     ),
     "a limit for SLEAP's tracker": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap-flow", "--max-animals", "2"],
+        [*USUAL, "--tracker", "sleap-flow", "--max-animals", "2"],
         "--max-animals: expected the live tracker, got --tracker sleap-flow, which has no limit",
     ),
     "an unknown tracker": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "kalman"],
+        [*USUAL, "--tracker", "kalman"],
         "kalman: expected one of live, sleap, sleap-flow, or a file with a tracker section: No such file or directory",
     ),
-    "an unknown key": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "wrong.toml"], "$.tracker.gaet"),
-    "no tracker section": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "none.toml"], "$.tracker"),
-    "no TOML": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "notes.txt"], "not valid TOML"),
-    "no tracker file": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "x.toml"], "No such file"),
+    "an unknown key": ([*USUAL, "--tracker", "wrong.toml"], "$.tracker.gaet"),
+    "no tracker section": ([*USUAL, "--tracker", "none.toml"], "$.tracker"),
+    "no TOML": ([*USUAL, "--tracker", "notes.txt"], "not valid TOML"),
+    "no tracker file": ([*USUAL, "--tracker", "x.toml"], "No such file"),
     "joining without a number": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap", "--join-breaks"],
+        [*USUAL, "--tracker", "sleap", "--join-breaks"],
         "Option '--join-breaks' requires an argument.",
     ),
     "joining nobody": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--tracker", "sleap", "--join-breaks", "0"],
+        [*USUAL, "--tracker", "sleap", "--join-breaks", "0"],
         "--join-breaks: expected how many animals there are, 1 or more, got 0",
     ),
     "joining what does not end": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--join-breaks", "2"],
+        [*USUAL, "--join-breaks", "2"],
         "--join-breaks: expected tracks that end, got the live tracker for a closed population, which gives a lost "
         "animal its own track back; leave out --join-breaks, or name with --tracker a file whose tracker section says "
         "closed_population = false",
     ),
     "joining no tracks": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--join-breaks", "2"],
+        [*USUAL, "--no-tracking", "--join-breaks", "2"],
         "--join-breaks: expected tracks, got --no-tracking; leave out one of the two",
     ),
     "smoothing no tracks": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--no-tracking", "--smooth-s", "0.2"],
+        [*USUAL, "--no-tracking", "--smooth-s", "0.2"],
         "--smooth-s: expected tracks, got --no-tracking; leave out one of the two",
     ),
     "smoothing in milliseconds": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "200"],
+        [*USUAL, "--smooth-s", "200"],
         "--smooth-s: expected seconds, more than 0 and at most 10, got 200; 0.2 is a good start",
     ),
     "smoothing over no time": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "nan"],
+        [*USUAL, "--smooth-s", "nan"],
         "--smooth-s: expected seconds, more than 0 and at most 10, got nan; 0.2 is a good start",
     ),
     "smoothing in two frames": (
-        ["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--smooth-s", "0.03"],
+        [*USUAL, "--smooth-s", "0.03"],
         "--smooth-s: expected 0.0667 s or more, the time of 5 frames at 60 frames/s, got 0.03; in fewer frames there "
         "is nothing to smooth",
     ),
-    "half precision on a CPU": (["VIDEO", "-m", "zoo:sim_pair", "-o", "o.csv", "--precision", "fp16"], "needs cuda"),
+    "half precision on a CPU": ([*USUAL, "--precision", "fp16"], "needs cuda"),
 }
 
 
