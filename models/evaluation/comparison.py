@@ -17,6 +17,7 @@ from models.evaluation.options import EvaluationOptions
 from models.evaluation.pairing import PairedFrames, pair_frames
 from models.evaluation.sleap_metrics import sleap_metrics, summary
 from models.labels import Labels
+from models.training.grid_pull import without_grid_pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def evaluate(truth: Labels, predicted: Labels, options: EvaluationOptions | None
         LabelsError: Nodes are missing, there is nothing to compare, or the animals are points and no gate is given.
     """
     options = options or EvaluationOptions()
+    if options.grid_pull_px is not None:
+        truth = without_grid_pull(truth, options.grid_pull_px)
     everything = pair_frames(truth, predicted, options)
     pairs = everything.marked()
     if not len(pairs.truth.xy):

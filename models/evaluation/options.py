@@ -12,6 +12,8 @@ class EvaluationOptions(BaseModel):
         frames: The first and the last frame to compare; all of the truth's by default.
         offset_px: Added to x and y of the truth, px. Labels made from SLEAP's top-down predictions lie −0.5 px from
             where the image shows the animal: 0.5 corrects them.
+        grid_pull_px: Undo the pull towards a grid of cells of this side in what of the truth is predictions: their
+            network's output stride in px of the image. See `models.training.grid_pull`. None = leave them as they are.
         nodes: The nodes to compare; all of the truth's by default. The animals' sizes and areas are taken over all
             nodes in any case.
         oks_sigma: Spread of a person's labels in the object keypoint similarity, in units of the animal's size.
@@ -23,6 +25,7 @@ class EvaluationOptions(BaseModel):
 
     frames: tuple[int, int] | None = None
     offset_px: float = Field(default=0.0, allow_inf_nan=False)
+    grid_pull_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     nodes: tuple[str, ...] | None = Field(default=None, min_length=1)
     oks_sigma: float = Field(default=0.025, gt=0, allow_inf_nan=False)
     gate_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -12,7 +12,7 @@ from models.labels import Labels, read_labels
 from models.skeleton import Skeleton
 from models.training.cleaning import agreeing
 from models.training.config import DataConfig
-from models.training.grid_pull import undo_grid_pull
+from models.training.grid_pull import without_grid_pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read_dataset(config: DataConfig) -> Dataset:
     """
     stored = _read(config)
     stored = replace(stored, xy=stored.xy + config.coordinate_offset_px)
-    labels = stored if config.grid_pull_px is None else _without_grid_pull(stored, config.grid_pull_px)
+    labels = stored if config.grid_pull_px is None else without_grid_pull(stored, config.grid_pull_px)
     learn = np.ones(labels.xy.shape[:2], np.bool_) if config.clean_px is None else _clean(labels, config)
     if config.class_names is not None:
         labels = _with_tracks(labels, config.class_names, config.labels)
@@ -97,12 +97,6 @@ def _read(config: DataConfig) -> Labels:
             f"{config.labels}: expected labels of a video file, got labels of a list of images; set data.video"
         )
     return labels
-
-
-def _without_grid_pull(labels: Labels, stride_px: float) -> Labels:
-    xy = labels.xy.copy()
-    xy[labels.predicted] = undo_grid_pull(xy[labels.predicted].astype(np.float32), stride_px)
-    return replace(labels, xy=xy)
 
 
 def _clean(labels: Labels, config: DataConfig) -> NDArray[np.bool_]:

@@ -9,10 +9,12 @@ whole cells, or there were none, all instances share one grid, whose phase is kn
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.labels import Labels
 
 STRIDES_PX = (2, 4, 8)
 # Fewer nodes than this do not tell the phase of a grid from chance.
@@ -58,6 +60,13 @@ def find_grid_pull(points: NDArray[np.float32]) -> GridPull | None:
     ]
     strongest = max(found, key=lambda pull: pull.concentration)
     return strongest if strongest.concentration > _EXCESS * by_chance else None
+
+
+def without_grid_pull(labels: Labels, stride_px: float) -> Labels:
+    """Return labels of which those that are predictions are freed of their grid's pull; see `undo_grid_pull`."""
+    xy = labels.xy.copy()
+    xy[labels.predicted] = undo_grid_pull(xy[labels.predicted].astype(np.float32), stride_px)
+    return replace(labels, xy=xy)
 
 
 def undo_grid_pull(points: NDArray[np.float32], stride_px: float) -> NDArray[np.float32]:

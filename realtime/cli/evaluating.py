@@ -42,6 +42,13 @@ def evaluate(
         float,
         typer.Option(help="Added to the truth. 0.5 corrects labels made from SLEAP's top-down predictions."),
     ] = 0.0,
+    grid_pull_px: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="Undo the pull to a grid in a truth that SLEAP predicted; px, the output stride of its network.",
+        ),
+    ] = None,
     nodes: Annotated[
         str | None, typer.Option(metavar="NODE,NODE…", help="Compare only these nodes; by default all of the truth's.")
     ] = None,
@@ -74,6 +81,7 @@ def evaluate(
         options = EvaluationOptions(
             frames=_frames(frames),
             offset_px=offset_px,
+            grid_pull_px=grid_pull_px,
             nodes=tuple(name.strip() for name in nodes.split(",")) if nodes else None,
             oks_sigma=oks_sigma,
             gate_px=gate_px,

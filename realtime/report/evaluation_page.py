@@ -149,13 +149,15 @@ def _sleap(evaluation: Evaluation) -> str:
 def _method(evaluation: Evaluation) -> str:
     options, pairs = evaluation.options, evaluation.pairs
     offset = f" The truth was shifted by {options.offset_px:+g} px in x and y first." if options.offset_px else ""
+    pull = options.grid_pull_px
+    grid = "" if pull is None else f" The truth's pull towards a grid of {pull:g} px cells was undone first."
     return _section(
         "How it was compared",
         "<p>Frame by frame, predictions and animals were paired by optimal assignment on their mean distance over the "
         f"nodes that both have; pairs farther apart than {evaluation.matches.gate_px:.1f} px do not count. The median "
         f"size of the animals is {_px(pairs.size_px)} px. A frame of the truth that the predictions do not have is one "
         f"in which every animal was missed ({evaluation.detection.frames_without_prediction:,} frames). OKS uses σ = "
-        f"{options.oks_sigma:g} for every node.{offset}</p>",
+        f"{options.oks_sigma:g} for every node.{grid}{offset}</p>",
     )
 
 

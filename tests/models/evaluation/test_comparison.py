@@ -131,6 +131,15 @@ def test_an_offset_moves_the_truth(animals):
     assert evaluation.all_nodes.bias_px == (0.0, -0.25)
 
 
+def test_the_pull_of_a_grid_is_undone_in_predictions_and_not_in_a_persons_labels(animals, monkeypatch):
+    monkeypatch.setattr("models.training.grid_pull.undo_grid_pull", lambda points, stride_px: points + stride_px)
+    truth = animals((0, 10, 10), (1, 10, 10), predicted=[True, False])
+    found = animals((0, 14, 14), (1, 10, 10))
+    evaluation = evaluate(truth, found, EvaluationOptions(grid_pull_px=4))
+    assert evaluation.all_nodes.percentiles_px == (0, 0, 0, 0)
+    assert evaluate(truth, found).all_nodes.bias_px != (0, 0)
+
+
 def test_some_frames(animals):
     truth = animals((0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0))
     evaluation = evaluate(truth, animals((0, 0, 0), (2, 0, 0), (9, 0, 0)), EvaluationOptions(frames=(1, 2)))

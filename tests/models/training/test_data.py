@@ -98,7 +98,7 @@ def test_labels_off_their_path_are_not_learnt(tmp_path):
 
 def test_the_pull_of_a_grid_is_undone_for_what_is_learnt_but_not_for_what_is_held_out(tmp_path, monkeypatch):
     path = write_labels(tmp_path, 40, predicted=range(40))
-    monkeypatch.setattr("models.training.data.undo_grid_pull", lambda points, stride_px: points + stride_px)
+    monkeypatch.setattr("models.training.grid_pull.undo_grid_pull", lambda points, stride_px: points + stride_px)
     dataset = read_dataset(
         DataConfig(
             labels=path, use_predictions=True, grid_pull_px=4, held_out=(39, 39), block_frames=1, validate_every=2

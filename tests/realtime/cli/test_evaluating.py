@@ -79,13 +79,15 @@ def test_what_a_person_reads(truth, found, tmp_path):
 
 
 def test_what_a_script_reads(truth, found, tmp_path):
-    done = poseloop(truth, found, "--json", "--offset-px", "0.5", "--frames", "2-5", "--nodes", "head, tail")
+    done = poseloop(
+        truth, found, "--json", "--offset-px", "0.5", "--grid-pull-px", "4", "--frames", "2-5", "--nodes", "head, tail"
+    )
     assert (done.exit_code, done.stderr) == (0, "")
     values = json.loads(done.stdout)
     assert values["detection"]["frames"] == 4
     assert values["errors"]["bias_px"] == [0, 0]
     assert list(values["nodes"]) == ["head", "tail"]
-    assert values["options"]["offset_px"] == 0.5
+    assert (values["options"]["offset_px"], values["options"]["grid_pull_px"]) == (0.5, 4.0)
     assert values["sleap"]["oks_voc.mAR"] == 1.0
     assert values["calibration"] is None
     assert not list(tmp_path.iterdir())
