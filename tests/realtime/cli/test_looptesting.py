@@ -41,7 +41,6 @@ when_unknown = "release"
 [triggers.laser]
 driver = "simulated"
 log_path = "lights/log.jsonl"
-max_on_ms = 60000
 [stimuli.light]
 rule = "near"
 triggers = ["laser"]
