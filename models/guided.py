@@ -76,6 +76,7 @@ class GuidedModel(FolderModel):
         self.n_reviewed = 0
         self._detected_in: int | None = None
         self._n_last = 0
+        self._last_anchors = np.empty((0, 2), np.float32)
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -175,11 +176,10 @@ class GuidedModel(FolderModel):
 
     def _detector_agrees(self) -> bool:
         """Return whether the detector has found each animal of the last poses near its anchor, and nothing else."""
-        there = self._found["valid"][0]
-        n = int(np.count_nonzero(self._outputs["valid"][0]))
-        if np.count_nonzero(there) != n or self._found["overflow"][0]:
+        n = len(self._last_anchors)
+        if np.count_nonzero(self._found["valid"][0]) != n or self._found["overflow"][0]:
             return False
-        between = np.abs(self._found["xy"][0, :n, 0][:, np.newaxis] - self._seen_anchors(n)).max(axis=2)
+        between = np.abs(self._found["xy"][0, :n, 0][:, np.newaxis] - self._last_anchors).max(axis=2)
         near = between <= self._max_shift_px
         return bool(near.any(axis=0).all() and near.any(axis=1).all())
 
@@ -195,7 +195,7 @@ class GuidedModel(FolderModel):
 
         An animal that is elsewhere in its crop gets a second look, in a crop around where it was found.
         """
-        anchors = self._anchors(expected_xy).copy()
+        anchors = self._places(expected_xy)
         if not np.isfinite(anchors).all():
             return False
         n = len(anchors)
@@ -215,7 +215,22 @@ class GuidedModel(FolderModel):
         outputs["instance_scores"][0, :n] = scores.mean(axis=1) if self._anchor is None else scores[:, self._anchor]
         outputs["valid"][0] = np.arange(self.spec.max_instances) < n
         outputs["overflow"][0] = False
+        self._last_anchors = found
         return True
+
+    def _places(self, expected_xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return where to look, `(n, 2)`: where the tracker expects the anchors.
+
+        After a jump that a tracker does not follow it expects an animal where none was seen. What was seen last where
+        none is expected is looked for there instead.
+        """
+        places = self._anchors(expected_xy).copy()
+        between = np.abs(places[:, np.newaxis] - self._last_anchors).max(axis=2)
+        is_far = between > self._crop.size_px / 2
+        lost, left_over = is_far.all(axis=1), is_far.all(axis=0)
+        if np.count_nonzero(lost) == np.count_nonzero(left_over):
+            places[lost] = self._last_anchors[left_over]
+        return places
 
     def _seen_anchors(self, n: int) -> NDArray[np.float32]:
         """Return the anchors of the first `n` animals in the outputs, `(n, 2)`, NaN where not seen."""
@@ -261,6 +276,7 @@ class GuidedModel(FolderModel):
             outputs["xy"][0, k] = np.nan
             outputs["node_scores"][0, k] = 0.0
             outputs["instance_scores"][0, k] = np.nan
+        self._last_anchors = self._seen_anchors(n)
 
     def _look(self, image: NDArray[np.uint8], anchors: NDArray[np.float32], slots: NDArray[np.intp]) -> None:
         """Find the nodes in the crops around `(n, 2)` points and write them into `n` slots of the outputs."""

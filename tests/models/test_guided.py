@@ -192,7 +192,7 @@ DOUBTS = {
     "one left its crop": (HERE + np.float32([(0, 0), (-30, 0)]), HERE),
     "both crops show the same": (HERE[:1], [HERE[0], HERE[0] + 1]),
     "an expected place is not known": (HERE, [HERE[0], (np.nan, np.nan)]),
-    "an expected place is outside": (HERE, [HERE[0], (140.0, 20.0)]),
+    "an expected place is outside": (HERE[:1], [HERE[0], (140.0, 20.0)]),
 }
 
 
@@ -222,6 +222,35 @@ def test_what_is_elsewhere_in_its_crop_gets_a_second_look(model, spots, moved, s
     np.testing.assert_array_equal(where, expected(HERE))
     np.testing.assert_allclose(poses.xy[:, 0], now, atol=0.05)
     assert (poses.node_scores > 0.9).all()
+    assert guided.n_detected == 1
+
+
+@pytest.mark.parametrize("elsewhere", [(30.0, 80.0), (140.0, 20.0)], ids=["inside", "outside"])
+@pytest.mark.parametrize("track", [0, 1])
+def test_an_animal_that_its_track_lost_is_looked_for_where_it_was_seen(model, spots, elsewhere, track):
+    """It jumped, the detector found it, and the tracker waits for it where it was before."""
+    _, guided = model(detect_every=100)
+    guided.predict(spots(SHAPE, HERE, 3), 0)
+    where = HERE.copy()
+    where[track] = elsewhere
+    for frame_id in (1, 2):  # the second time it is what the crops saw that counts
+        now = HERE + frame_id
+        poses = guided.predict(spots(SHAPE, now, 3), frame_id, expected(where))
+        np.testing.assert_allclose(sorted_xy(poses), now, atol=0.05)
+    assert guided.n_detected == 1
+
+
+def test_an_animal_that_moves_is_looked_for_where_it_is_expected(model, spots):
+    """As far as that is from where it was, up to half a crop."""
+    _, guided = model(detect_every=100)
+    guided.predict(spots(SHAPE, HERE, 3), 0)
+    now = HERE + np.float32([(11, 0), (0, 11)])
+    looked_at = []
+    look = guided._look
+    guided._look = lambda image, anchors, slots: (looked_at.append(anchors.copy()), look(image, anchors, slots))
+    poses = guided.predict(spots(SHAPE, now, 3), 1, expected(now))
+    np.testing.assert_allclose(sorted_xy(poses), now, atol=0.05)
+    np.testing.assert_array_equal(looked_at, [now])
     assert guided.n_detected == 1
 
 
