@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from camera_drivers import errors
-from camera_drivers.awake import Rehearsal, ask_until
+from camera_drivers.awake import Drill, ask_until
 from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.errors import CameraError, CameraFailedError, CameraNotOpenError, CameraTimeoutError
 from camera_drivers.frame import Frame
@@ -62,7 +63,8 @@ class Acquisition(Camera):
         self._overflow = overflow
         self._capacity = capacity
         self._wait = wait
-        self._rehearsal: Rehearsal | None = None
+        self._drill: Drill | None = None
+        self._drilled: Callable[[], None] | None = None
         self._child: _Child | None = None
         self._ring: FrameRing | None = None
         self._reader: RingReader | None = None
@@ -107,9 +109,9 @@ class Acquisition(Camera):
         """
         self.start()
         reader = self._the_reader()
-        frame = reader.take(0.0 if self._rehearsal else timeout_s)
-        if frame is None and self._rehearsal and not reader.ended:
-            frame = ask_until(time.monotonic_ns() + timeout_s * 1e9, reader.ask, self._rehearsal)
+        frame = reader.take(0.0 if self._drill else timeout_s)
+        if frame is None and self._drill and not reader.ended:
+            frame = ask_until(time.monotonic_ns() + timeout_s * 1e9, reader.ask, self._drill)
         if frame is None:
             self._check(reader)
             return None
@@ -119,6 +121,12 @@ class Acquisition(Camera):
             now_ns = time.monotonic_ns()
             return Frame(frame.frame_id, frame.timestamp_ns, now_ns, frame.device_timestamp_ns, frame.image)
         return frame
+
+    def drill(self, also: Callable[[], None]) -> None:
+        """Call this now and then while `grab` waits awake, so that the code of it is at hand; asleep, never."""
+        self._drilled = also
+        if self._drill is not None:
+            self._drill.also = also
 
     @property
     def ring(self) -> FrameRing:
@@ -155,9 +163,9 @@ class Acquisition(Camera):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        if self._rehearsal is not None:
-            self._rehearsal.close()
-            self._rehearsal = None
+        if self._drill is not None:
+            self._drill.close()
+            self._drill = None
         if self._ring is not None:
             self._ring.finish()
             self._last_drops = self._ring.drops
@@ -182,7 +190,8 @@ class Acquisition(Camera):
         self._ring = FrameRing.create(info.height, info.width, info.channels, self._capacity, self._overflow)
         self._reader = self._ring.reader("loop", self._policy)
         if self._wait == "spin":
-            self._rehearsal = Rehearsal()
+            self._drill = Drill()
+            self._drill.also = self._drilled
         handle = self._ring.handle()
         socket.send_fds(child.link, [handle.to_json().encode()], handle.fds)
         return info

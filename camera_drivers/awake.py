@@ -19,13 +19,19 @@ from camera_drivers.ring import FrameRing
 # A sleeper wakes up as much as 0.2 ms late.
 AHEAD_NS: Final = 300_000
 _SHARE_OF_NEWEST = 1 / 8
-_ASKED_BETWEEN_REHEARSALS = 32
+_ASKED_BETWEEN_DRILLS = 32
+_DRILLS_BETWEEN_OTHERS = 16
 
 
-class Rehearsal:
-    """A frame's way through gate and ring, with a ring of its own for images of one pixel."""
+class Drill:
+    """A frame's way through gate and ring, with a ring of its own for images of one pixel.
+
+    Attributes:
+        also: Called every sixteenth time: what else is done with a frame.
+    """
 
     def __init__(self) -> None:
+        self.also: Callable[[], None] | None = None
         self._ring = FrameRing.create(1, 1, 1, capacity=3)
         self._reader = self._ring.reader("loop", "every")
         self._gate = FrameGate(self._ring.count)
@@ -40,6 +46,8 @@ class Rehearsal:
         if self._gate.admit(frame):
             self._ring.put(frame)
         self._reader.take(0.0)
+        if self.also is not None and self._n_frames % _DRILLS_BETWEEN_OTHERS == 0:
+            self.also()
 
     def close(self) -> None:
         """Release the ring. May be called twice."""
@@ -50,15 +58,15 @@ class Rehearsal:
 def ask_until(
     end_ns: float,
     ask: Callable[[], Frame | None],
-    rehearsal: Rehearsal,
+    drill: Drill,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Frame | None:
-    """Ask for a frame again and again until one is there or `end_ns` is past, and rehearse now and then."""
+    """Ask for a frame again and again until one is there or `end_ns` is past, with a drill now and then."""
     n_asked = 0
     while (frame := ask()) is None and now_ns() < end_ns:
         n_asked += 1
-        if n_asked % _ASKED_BETWEEN_REHEARSALS == 0:
-            rehearsal.once()
+        if n_asked % _ASKED_BETWEEN_DRILLS == 0:
+            drill.once()
     return frame
 
 
@@ -70,13 +78,13 @@ class AwakeCamera:
 
     Args:
         camera: A camera that `answers_at_once`.
-        rehearsal: What is done in the meantime.
+        drill: What is done in the meantime.
         now_ns: The clock of `Frame.available_ns`.
     """
 
-    def __init__(self, camera: Camera, rehearsal: Rehearsal, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, camera: Camera, drill: Drill, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._camera = camera
-        self._rehearsal = rehearsal
+        self._drill = drill
         self._now_ns = now_ns
         self._last: Frame | None = None
         self._newest: Frame | None = None
@@ -90,7 +98,7 @@ class AwakeCamera:
         asleep_ns = min(self._due_ns - AHEAD_NS, end_ns) - self._now_ns()
         self._newest = self._camera.grab(asleep_ns / 1e9) if asleep_ns > 0.0 else None
         if self._newest is None and self._now_ns() < self._due_ns + AHEAD_NS:
-            self._newest = ask_until(min(self._due_ns + AHEAD_NS, end_ns), self._ask, self._rehearsal, self._now_ns)
+            self._newest = ask_until(min(self._due_ns + AHEAD_NS, end_ns), self._ask, self._drill, self._now_ns)
         if self._newest is None:
             self._newest = self._camera.grab(max(0.0, (end_ns - self._now_ns()) / 1e9))
         return self._newest

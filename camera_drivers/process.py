@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from camera_drivers import registry
-from camera_drivers.awake import AwakeCamera, Rehearsal
+from camera_drivers.awake import AwakeCamera, Drill
 from camera_drivers.base import Camera
 from camera_drivers.errors import CameraError, CameraFailedError
 from camera_drivers.frame import Frame
@@ -78,7 +78,7 @@ def _leash(link: socket.socket, stop: threading.Event) -> None:
 
 def _fill(name: str, camera: Camera, ring: FrameRing, stop: threading.Event, *, awake: bool) -> None:
     gate = FrameGate(ring.count)
-    grab = AwakeCamera(camera, Rehearsal()).grab if awake and camera.answers_at_once else camera.grab
+    grab = AwakeCamera(camera, Drill()).grab if awake and camera.answers_at_once else camera.grab
     n_incomplete = 0
     while not stop.is_set() and not camera.ended:
         ahead = camera.peek()

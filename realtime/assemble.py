@@ -12,6 +12,7 @@ from camera_drivers.base import CameraInfo
 from camera_drivers.ring import Policy
 from models.base import PoseModel
 from models.errors import ModelDiffersError
+from realtime.drill import DecisionDrill
 from realtime.lookahead import LookAhead
 from realtime.plane import Leveller, Plane
 from realtime.rig import Choice, Rig, RigError
@@ -196,6 +197,25 @@ def make_rules(rig: Rig, model: PoseModel) -> tuple[Rule, ...]:
     for rule in rules:
         rule.warm_up()
     return rules
+
+
+def make_drill(rig: Rig, model: PoseModel, camera_info: CameraInfo) -> DecisionDrill | None:
+    """Build what the loop does while it waits awake for a frame; None where the rig sleeps or its tracker needs images.
+
+    Raises:
+        RigError: See `make_tracker`, `make_rules`, `make_lookahead` and `make_leveller`.
+    """
+    if rig.loop.wait != "spin" or rig.tracker.uses_flow:
+        return None
+    rules = make_rules(rig, model)
+    return DecisionDrill(
+        make_tracker(rig, model),
+        () if any(rule.plugin is not None for rule in rules) else rules,
+        make_lookahead(rig, model),
+        make_leveller(rig, model, camera_info),
+        min(rig.tracker.max_tracks, 2),  # a pair goes every way that a crowd does, and takes no time
+        len(model.skeleton.nodes),
+    )
 
 
 def rule_context(rig: Rig, model: PoseModel) -> RuleContext:

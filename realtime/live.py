@@ -31,6 +31,7 @@ from realtime.assemble import (
     identity_names,
     load_model,
     make_camera,
+    make_drill,
     make_leveller,
     make_lookahead,
     make_rules,
@@ -184,6 +185,9 @@ def _open_seeing(rig: Rig, opened: ExitStack, *, fires: bool) -> _Seeing:
     opened.callback(model.close)
     rules, tracker = make_rules(rig, model), make_tracker(rig, model)
     lookahead, leveller = make_lookahead(rig, model), make_leveller(rig, model, info)
+    drill = make_drill(rig, model, info)
+    if drill is not None:
+        camera.drill(drill.once)
     model.warm_up(info.height, info.width, info.channels)
     parity = check_parity(rig, model, fires=fires)
     return _Seeing(camera, info, model, parity, tracker, rules, lookahead, leveller)

@@ -1,4 +1,4 @@
-"""Awake waiting: when a processor sleeps and when not, and that what it rehearses leaves nothing behind."""
+"""Awake waiting: when a processor sleeps and when not, and that drills leave nothing behind."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from camera_drivers.awake import AHEAD_NS, AwakeCamera, Rehearsal, ask_until
+from camera_drivers.awake import AHEAD_NS, AwakeCamera, Drill, ask_until
 from camera_drivers.base import Camera, CameraInfo
 from camera_drivers.frame import Frame
 
@@ -16,8 +16,8 @@ SLACK_NS = 20_000  # the clock below goes on whenever it is read
 IMAGE = np.zeros((2, 3), np.uint8)
 
 
-class Counted(Rehearsal):
-    """A rehearsal that says how often it took place."""
+class Counted(Drill):
+    """A drill that says how often it took place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,42 +70,42 @@ class Scripted(Camera):
 
 
 @pytest.fixture
-def rehearsal() -> Iterator[Counted]:
-    rehearsal = Counted()
-    yield rehearsal
-    rehearsal.close()
+def drill() -> Iterator[Counted]:
+    drill = Counted()
+    yield drill
+    drill.close()
 
 
-def take(camera: Scripted, rehearsal: Rehearsal, n: int, timeout_s: float = 0.05) -> list[int]:
-    awake = AwakeCamera(camera, rehearsal, camera.now_ns)
+def take(camera: Scripted, drill: Drill, n: int, timeout_s: float = 0.05) -> list[int]:
+    awake = AwakeCamera(camera, drill, camera.now_ns)
     frames = [awake.grab(timeout_s) for _ in range(n)]
     return [frame.frame_id for frame in frames if frame is not None]
 
 
-def test_it_sleeps_until_shortly_before_a_frame_is_due_and_rehearses_then(rehearsal: Counted) -> None:
+def test_it_sleeps_until_shortly_before_a_frame_is_due_and_does_drills_then(drill: Counted) -> None:
     camera = Scripted([0, 10 * MS, 20 * MS, 30 * MS])
-    assert take(camera, rehearsal, 4) == [0, 1, 2, 3]
+    assert take(camera, drill, 4) == [0, 1, 2, 3]
     assert len(camera.sleeps()) == 4, "two before anything is known, then one for each frame"
     awake = camera.asked_awake()
     for due in (20 * MS, 30 * MS):
         before = [when for when in awake if due - MS < when <= due]
         assert before[0] == pytest.approx(due - AHEAD_NS, abs=SLACK_NS)
         assert len(before) > 100
-    assert rehearsal.n >= 2 * 100 // 32
+    assert drill.n >= 2 * 100 // 32
 
 
-def test_it_is_awake_no_longer_than_as_much_after_a_frame_was_due(rehearsal: Counted) -> None:
+def test_it_is_awake_no_longer_than_as_much_after_a_frame_was_due(drill: Counted) -> None:
     camera = Scripted([0, 10 * MS, 25 * MS])
-    assert take(camera, rehearsal, 3) == [0, 1, 2]
+    assert take(camera, drill, 3) == [0, 1, 2]
     assert max(camera.asked_awake()) == pytest.approx(20 * MS + AHEAD_NS, abs=SLACK_NS)
     when, timeout_s = camera.sleeps()[-1]
     assert when == pytest.approx(20 * MS + AHEAD_NS, abs=SLACK_NS)
     assert timeout_s > 0.03, "the rest of the time that it was given"
 
 
-def test_a_frame_that_comes_early_is_given_at_once(rehearsal: Counted) -> None:
+def test_a_frame_that_comes_early_is_given_at_once(drill: Counted) -> None:
     camera = Scripted([0, 10 * MS, 14 * MS])
-    assert take(camera, rehearsal, 3) == [0, 1, 2]
+    assert take(camera, drill, 3) == [0, 1, 2]
     assert camera.now < 14 * MS + SLACK_NS
     assert camera.asked_awake() == []
 
@@ -121,16 +121,16 @@ def test_a_frame_that_comes_early_is_given_at_once(rehearsal: Counted) -> None:
     ],
     ids=["lost", "early", "late", "pause", "restarted"],
 )
-def test_when_a_frame_is_due(rehearsal: Counted, times_ms: list[float], ids: list[int], due_ms: float) -> None:
+def test_when_a_frame_is_due(drill: Counted, times_ms: list[float], ids: list[int], due_ms: float) -> None:
     camera = Scripted([round(time_ms * MS) for time_ms in times_ms], ids)
-    assert take(camera, rehearsal, len(ids)) == ids
+    assert take(camera, drill, len(ids)) == ids
     awake = [when for when in camera.asked_awake() if abs(when - due_ms * MS) < 3 * MS]
     assert awake[0] == pytest.approx(due_ms * MS - AHEAD_NS, abs=SLACK_NS)
 
 
-def test_it_never_waits_longer_than_it_may(rehearsal: Counted) -> None:
+def test_it_never_waits_longer_than_it_may(drill: Counted) -> None:
     camera = Scripted([0, 100 * MS, 200 * MS])
-    awake = AwakeCamera(camera, rehearsal, camera.now_ns)
+    awake = AwakeCamera(camera, drill, camera.now_ns)
     got: list[int] = []
     for _ in range(100):
         before = camera.now
@@ -140,24 +140,33 @@ def test_it_never_waits_longer_than_it_may(rehearsal: Counted) -> None:
     assert got == [0, 1, 2]
 
 
-def test_asking_ends_with_an_answer_or_the_time(rehearsal: Counted) -> None:
+def test_asking_ends_with_an_answer_or_the_time(drill: Counted) -> None:
     camera = Scripted([50_000, 900_000])
-    frame = ask_until(200_000, lambda: camera.grab(0.0), rehearsal, camera.now_ns)
+    frame = ask_until(200_000, lambda: camera.grab(0.0), drill, camera.now_ns)
     assert frame is not None
     assert frame.frame_id == 0
-    assert ask_until(400_000, lambda: camera.grab(0.0), rehearsal, camera.now_ns) is None
+    assert ask_until(400_000, lambda: camera.grab(0.0), drill, camera.now_ns) is None
     assert 400_000 <= camera.now < 410_000
-    assert rehearsal.n == len(camera.asked) // 32 > 0
+    assert drill.n == len(camera.asked) // 32 > 0
 
 
-def test_a_rehearsal_drops_nothing_and_leaves_nothing_behind() -> None:
+def test_a_drill_drops_nothing_and_leaves_nothing_behind() -> None:
     before = set(Path("/proc/self/fd").iterdir())
-    rehearsal = Rehearsal()
+    drill = Drill()
     for _ in range(100):
-        rehearsal.once()
-    assert rehearsal._ring.drops == {}
-    assert rehearsal._reader.n_waiting == 0
-    rehearsal.close()
-    rehearsal.close()
-    del rehearsal
+        drill.once()
+    assert drill._ring.drops == {}
+    assert drill._reader.n_waiting == 0
+    drill.close()
+    drill.close()
+    del drill
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_what_else_is_drilled_is_so_now_and_then() -> None:
+    drill, called = Drill(), []
+    drill.also = lambda: called.append(drill._n_frames)
+    for _ in range(50):
+        drill.once()
+    assert called == [16, 32, 48]
+    drill.close()

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.alone
 ALWAYS = """
 [loop]
 frames = "{frames}"
+wait = "{wait}"
 deadline_ms = 2000.0
 [rules.always]
 any_pair = ["a", "b"]
@@ -51,7 +52,7 @@ def write_rig(tmp_path, rig_text):
     """Write a rig whose light goes on in every frame; return its path."""
 
     def write(camera='n_frames = 40\npace = "consumer"', *, model="zoo:sim_pair", **changes):
-        settings = {"frames": "every", "duration_ms": 20, "video": "none"} | changes
+        settings = {"frames": "every", "wait": "sleep", "duration_ms": 20, "video": "none"} | changes
         path = tmp_path / "rig.toml"
         path.write_text(rig_text(ALWAYS.format(**settings), camera=camera, model=model))
         return path
@@ -117,6 +118,25 @@ def test_a_session_leaves_everything_in_its_folder(tmp_path, write_rig):
     assert isinstance(records[-1], EndRecord)
     assert read_frame_log(session / "frames.log").frame_ids.tolist() == list(range(40))
     assert (session / "rig.toml").read_text() == (tmp_path / "rig.toml").read_text()
+
+
+def test_a_session_that_waits_awake_finds_the_same(tmp_path, write_rig):
+    """What it does meanwhile, with a tracker and rules of its own, leaves those of the session alone."""
+    found = {}
+    for wait in ("sleep", "spin"):
+        rig = write_rig('n_frames = 30\npace = "realtime"\nframe_rate_hz = 20.0', wait=wait)
+        assert run(rig, "--out", str(tmp_path / wait))[0] == 0
+        found[wait] = [
+            (
+                frame.frame_id,
+                frame.tracks.track_ids,
+                frame.tracks.xy,
+                [(d.state, d.edge, d.values) for d in frame.decisions],
+            )
+            for frame in frames_of(tmp_path / wait)
+        ]
+    assert len(found["sleep"]) == 30
+    assert found["sleep"] == found["spin"]
 
 
 def test_a_dry_run_sends_nothing(tmp_path, write_rig):
