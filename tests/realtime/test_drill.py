@@ -30,7 +30,7 @@ LOOKAHEAD = '[lookahead]\ngroups = { body = ["head", "thorax", "abdomen"] }\n'
 def open_rig(tmp_path, rig_text):
     def make(*sections):
         path = tmp_path / "rig.toml"
-        path.write_text(rig_text("\n".join(sections), camera='n_frames = 40'))
+        path.write_text(rig_text("\n".join(sections), camera="n_frames = 40"))
         return load_rig(path)
 
     return make
