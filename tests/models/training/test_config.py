@@ -1,10 +1,9 @@
 """Configuration files: what is wrong is named, all at once; a profile fills what is not said."""
 
-from pathlib import Path
-
 import pytest
 
 from models.errors import TrainingInputError
+from models.exported import ZOO
 from models.training.config import TRAININGS, FitConfig
 from models.training.loading import load_config
 from models.training.networks import MapHead, parameter_count, unet
@@ -182,6 +181,6 @@ def test_baseline_has_the_sizes_of_sleaps_baselines(tmp_path, type_, n_maps, n_p
     assert abs(parameter_count(network) - n_parameters) <= 500
 
 
-@pytest.mark.parametrize("name", ["fly_pair", "sim_pair"])
-def test_the_shipped_configurations_load(name):
-    load_config(Path(__file__).parents[3] / "models" / "zoo" / name / "train.toml")
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_shipped_configurations_load(path):
+    load_config(path)

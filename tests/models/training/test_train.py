@@ -94,6 +94,16 @@ def test_other_settings_or_labels_are_not_gone_on_with(folder):
     assert "$.labels_sha256 = " in refusal(folder, resume=True)
 
 
+def test_a_training_that_is_done_is_exported_anew_as_its_file_says_now(folder):
+    out = folder / "model"
+    train(folder / "train.toml", out)
+    learnt = (out / "training" / "history.json").read_text()
+    (folder / "train.toml").write_text(f"{CONFIG}[export]\nmax_instances = 3\n")
+    train(folder / "train.toml", out, resume=True)
+    assert ModelSpec.load(out).max_instances == 3
+    assert (out / "training" / "history.json").read_text() == learnt
+
+
 @pytest.fixture
 def trained_twice(folder):
     """A model, and one that starts from it and learns nothing more."""
