@@ -1,8 +1,8 @@
 """A rule in Python as a rig names it: found among the installed ones, its settings and roles checked."""
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from realtime.rules import registry
+from realtime.rules import foreign, registry
 from realtime.rules.asked import Plugin
 from realtime.rules.errors import RuleError, suggestion
 from realtime.rules.foreign import ForeignError
@@ -36,12 +36,11 @@ def checked_plugin(name: str, entry: str, spec: RuleSpec, context: RuleContext) 
             f"{installed.target} is about, got {n_animals}"
         )
     try:
-        options = installed.kind.Options.model_validate(spec.options)
-    except ValidationError as error:
-        problems += [
-            f"{key}.options{''.join(f'.{part}' for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
-            for detail in error.errors()
-        ]
+        options: BaseModel = foreign.call(
+            f"{installed.target}.Options", installed.kind.Options.model_validate, spec.options
+        )
+    except ForeignError as error:
+        problems += _option_problems(f"{key}.options", error)
         raise RuleError("\n".join(problems)) from error
     plugin = Plugin(name, entry, installed, options, context, _MAX_MS if spec.max_ms is None else spec.max_ms)
     try:
@@ -59,4 +58,14 @@ def pair_problems(name: str, spec: RuleSpec, context: RuleContext) -> list[str]:
         f"$.rules.{name}.any_pair: expected names that are not roles, got '{member}'; choose others, as in ['a', 'b']"
         for member in spec.any_pair or ()
         if member in context.roles
+    ]
+
+
+def _option_problems(key: str, error: ForeignError) -> list[str]:
+    """Return what the settings' model found wrong, or what it raised instead of saying so."""
+    if not isinstance(error.__cause__, ValidationError):
+        return [f"{key}: {error}"]
+    return [
+        f"{key}{''.join(f'.{part}' for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
+        for detail in error.__cause__.errors()
     ]

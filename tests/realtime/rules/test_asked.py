@@ -1,5 +1,6 @@
 """Rules in Python: the README's example as written, and plug-ins that break the protocol."""
 
+import importlib
 import re
 import sys
 import tomllib
@@ -22,12 +23,17 @@ README = Path(__file__).parents[3] / "realtime" / "README.md"
 ODD = """
 import time
 from typing import ClassVar
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from realtime.rules import PythonRule
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     fault: str = ""
+    @field_validator("fault")
+    def _looked_up(cls, fault):
+        if fault == "looked up":
+            raise LookupError("no such table")
+        return fault
 
 class Counting(PythonRule):
     Options = Options
@@ -257,12 +263,41 @@ def test_explained(context: RuleContext) -> None:
             {"options": {"fault": "made"}},
             "$.rules.r.python: rule r: odd_rules:Counting raised OSError: no such table",
         ),
+        (
+            {"options": {"fault": "looked up"}},
+            "$.rules.r.options: odd_rules:Counting.Options raised LookupError: no such table",
+        ),
     ],
 )
 def test_mistakes_in_the_rig(context: RuleContext, spec: dict[str, Any], text: str) -> None:
     with pytest.raises(RuleError) as caught:
         compile_rule("r", counting(**spec), context)
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ({"n_animals": None}, "n_animals: expected a number of animals, 1 or more, got nothing"),
+        ({"n_animals": 0}, "n_animals: expected a number of animals, 1 or more, got 0"),
+        ({"n_animals": True}, "n_animals: expected a number of animals, 1 or more, got True"),
+        ({"n_animals": "2"}, "n_animals: expected a number of animals, 1 or more, got '2'"),
+        ({"Options": None}, "Options: expected a pydantic model, got nothing"),
+        ({"Options": dict}, "Options: expected a pydantic model, got <class 'dict'>"),
+    ],
+)
+def test_a_class_without_what_every_rule_has(
+    context: RuleContext, monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any], text: str
+) -> None:
+    kind = importlib.import_module("odd_rules").Counting
+    for name, value in attributes.items():
+        if value is None:
+            monkeypatch.delattr(kind, name)
+        else:
+            monkeypatch.setattr(kind, name, value)
+    with pytest.raises(RuleError) as caught:
+        compile_rule("r", counting(), context)
+    assert str(caught.value) == f"$.rules.r.python: odd_rules:Counting.{text}"
 
 
 @pytest.mark.parametrize(
