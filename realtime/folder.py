@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,15 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
     part.replace(folder / DESCRIPTION)
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Read `session.json`.
 
+    Args:
+        folder: The session folder.
+        keys: What is needed of it; sections, with keys of their own.
+
     Raises:
-        FolderError: `folder` is no session folder, or one of another format.
+        FolderError: `folder` is no session folder, one of another format, or one without these keys.
     """
     path = folder / DESCRIPTION
     try:
@@ -71,4 +76,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         got = description.get("format_version") if isinstance(description, dict) else type(description).__name__
         raise FolderError(f"{path}: expected format_version {FORMAT_VERSION}, got {got}")
+    missing = [key for key in keys if not isinstance(description.get(key), dict)]
+    if missing:
+        raise FolderError(f"{path}: expected the sections {', '.join(keys)}, got no {', '.join(missing)}")
     return description

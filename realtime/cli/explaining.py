@@ -64,7 +64,7 @@ def explain(
             ready, context = make_rules(loaded, model), rule_context(loaded, model)
             lookahead = make_lookahead(loaded, model, kept=True)
         if session is not None:
-            camera = read_description(session)["camera"]
+            camera = read_description(session, ("camera",))["camera"]
             plane = fitting_plane(loaded, camera["width"], camera["height"])
             recording = session_tracks(session, len(context.node_names), lookahead, plane)
             found = _why(loaded, context, names, recording, frame_index(recording, frame, at))

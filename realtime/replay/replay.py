@@ -68,11 +68,11 @@ def replay_session(
         ReplayError: The session has no frames, or the rig has no place for its poses.
         FolderError, RigError, CameraError, ModelError: As their makers say.
     """
-    description = session_folder.read_description(folder)
+    description = session_folder.read_description(folder, ("rig", "camera", "model"))
     records = [record for record in read_log(folder / session_folder.EVENTS) if isinstance(record, FrameRecord)]
     if not records:
         raise ReplayError(f"{folder}: nothing to replay: the log holds no frame")
-    recorded_rig = parse_rig(description["rig"], Path(description["rig_path"]))
+    recorded_rig = parse_rig(description["rig"], Path(description.get("rig_path", folder / session_folder.RIG)))
     frames_from = _frames_from(description, recorded_rig, source)
     used_rig = _in_recorded_precision(rig or recorded_rig, recorded_rig, description)
     _check_tracker(used_rig, frames_from)

@@ -539,3 +539,25 @@ def test_a_rule_in_python_that_would_have_raised_is_told(with_python, as_json):
     else:
         assert fault in done.stdout
         assert "; it is unknown from there on, and a live session disarms" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("frames.log", None, "frames.log: cannot read the frame log: No such file or directory"),
+        (
+            "session.json",
+            '{"format_version": 1}',
+            "session.json: expected the sections rig, camera, model, got no rig, camera, model",
+        ),
+        ("session.json", '{"format_version": 1, "rig": {}, "camera": [], "model": {}}', "got no camera"),
+    ],
+)
+def test_a_piece_that_a_session_lacks_is_wrong_input(session, tmp_path, file, content, message):
+    folder = shutil.copytree(session, tmp_path / "session")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    done = run_cli("replay", folder)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
