@@ -39,7 +39,7 @@ class ExportedOptions(EngineOptions):
     """
 
     path: Annotated[Path, Field(strict=False)]
-    tolerance_px: float | None = Field(default=None, gt=0)
+    tolerance_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class FolderModel(PoseModel):

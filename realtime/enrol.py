@@ -156,8 +156,10 @@ def append_to_rig(rig: Path, text: str) -> None:
     try:
         before = rig.read_text(encoding="utf-8")
         settings = tomllib.loads(before)
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnrolError(f"{rig}: cannot read the rig file: {error}") from error
+    except OSError as error:
+        raise EnrolError(f"{rig}: cannot read the rig file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise EnrolError(f"{rig}: expected UTF-8 text, got byte {error.object[error.start]:#04x}") from error
     except tomllib.TOMLDecodeError as error:
         raise EnrolError(f"{rig}: not valid TOML: {error}") from error
     if "identities" in settings:

@@ -18,6 +18,8 @@ _DEVICES: dict[EngineName, tuple[Device, ...]] = {
 }
 INT8_ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
 """Those that run a graph in 8-bit integers."""
+MAX_THREADS = 1024
+"""More than any computer has cores for; a runtime that is asked for 100,000 hangs while it starts them."""
 
 
 class EngineOptions(BaseModel):
@@ -44,7 +46,7 @@ class EngineOptions(BaseModel):
     device: Device = "cpu"
     provider: Provider = "cuda"
     precision: PrecisionChoice = "fp32"
-    threads: int | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, gt=0, le=MAX_THREADS)
     spinning: bool = False
     fallback: Literal["none", "cpu"] = "none"
 

@@ -38,6 +38,8 @@ def tell(text: str, *, done: bool) -> None:
 def clear_errors(*, camera_is_a_file: bool = False) -> Iterator[None]:
     """Turn what a user can do wrong into a message and exit code 2, and failing hardware into exit code 3.
 
+    A file of which the system says that it cannot be opened or made is one that the user named wrongly.
+
     Args:
         camera_is_a_file: A camera that cannot be opened is a file that the user named wrongly.
     """
@@ -65,6 +67,9 @@ def clear_errors(*, camera_is_a_file: bool = False) -> Iterator[None]:
     except (RigError, ModelError, FolderError, ImportError, ValueError) as error:
         complain(str(error))
         raise typer.Exit(2) from error
-    except (CameraError, TriggerError, OSError) as error:
+    except (CameraError, TriggerError) as error:
         complain(str(error))
         raise typer.Exit(3) from error
+    except OSError as error:
+        complain(str(error) if error.filename is None else f"{error.filename}: {error.strerror}")
+        raise typer.Exit(3 if error.filename is None else 2) from error

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from models.engines.options import Device, EngineName, PrecisionChoice, Provider
+from models.engines.options import MAX_THREADS, Device, EngineName, PrecisionChoice, Provider
 
 Engine = Annotated[EngineName, typer.Option("--engine", help="What runs the model.")]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where it runs.")]
@@ -16,5 +16,8 @@ InPrecision = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the model on the CPU; by default one for every core.")
+    int | None,
+    typer.Option(
+        "--threads", min=1, max=MAX_THREADS, help="Threads of the model on the CPU; by default one for every core."
+    ),
 ]

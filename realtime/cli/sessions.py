@@ -20,6 +20,7 @@ from realtime.cli.keys import Keys
 from realtime.rig import load_rig
 
 DEMO_RIG = Path(__file__).resolve().parents[2] / "rigs" / "demo.toml"
+_YEAR_S = 31_536_000.0  # longer than any session, and whole in nanoseconds
 
 RigFile = Annotated[Path, typer.Argument(metavar="RIG", help="A rig file (TOML), e.g. rigs/demo.toml.")]
 Session = Annotated[Path, typer.Argument(metavar="SESSION", help="A session folder, as `run` leaves it.")]
@@ -32,7 +33,7 @@ Out = Annotated[
 def run(
     rig: RigFile,
     out: Out = None,
-    seconds: Annotated[float | None, typer.Option(help="End after this many seconds.", min=0.1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after this many seconds.", min=0.1, max=_YEAR_S)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send no stimulus: every trigger only remembers what it was asked.")
     ] = False,
@@ -157,7 +158,7 @@ def _write_report(folder: Path) -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(help="How long the loop runs.", min=1.0)] = 10.0,
+    seconds: Annotated[float, typer.Option(help="How long the loop runs.", min=1.0, max=_YEAR_S)] = 10.0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -201,7 +202,7 @@ def replay(
     """Run the identical loop on a recorded session and say `identical`, or what differs first."""
     from realtime.replay import replay_session  # noqa: PLC0415 - heavy, and only this command needs it
 
-    with clear_errors():
+    with clear_errors(camera_is_a_file=True):
         if from_poses and from_frames:
             raise ValueError("expected --from-poses or --from-frames, got both")
         other = None if rig is None else load_rig(rig)

@@ -144,6 +144,10 @@ def test_devices_are_listed():
         (("run",), "Missing argument"),
         (("run", "no_such.toml"), "cannot read the rig file"),
         (("run", DEMO, "--seconds", "soon"), "Invalid value"),
+        (("run", DEMO, "--seconds", "inf"), "31536000"),
+        (("demo", "--seconds", "1e300"), "31536000"),
+        (("verify", "zoo:sim_pair", "--threads", "100000"), "1024"),
+        (("verify", "zoo:sim_pair", "--tolerance-px", "inf"), "$.tolerance_px: expected a finite number, got Infinity"),
         (("replay", "no/such/session"), "not a session folder"),
         (("replay", ".", "--from-poses", "--from-frames"), "got both"),
         (("report", "."), "not a session folder"),
@@ -160,6 +164,31 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(tmp_path, monkeypatc
     assert done.exit_code == 2, done.output
     assert message in done.stderr.replace("\n", "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("report", "session"), "session/events.log"),
+        (("replay", "session"), "session/events.log"),
+        (("enrol", "session"), "session/events.log"),
+        (("rules", "explain", DEMO, "--session", "session"), "session/events.log"),
+        (("looptest", DEMO, "--yes", "--out", "file"), "file"),
+        (("looptest", DEMO, "--yes", "--out", "file/folder"), "file/folder"),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, tuple) else None,
+)
+def test_a_file_that_cannot_be_used_is_named_and_exits_with_2(tmp_path, monkeypatch, arguments, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    session = tmp_path / "session"
+    session.mkdir()
+    camera = {"width": 512, "height": 512}
+    (session / "session.json").write_text(json.dumps({"format_version": 1, "camera": camera, "rig": {}, "model": {}}))
+    done = poseloop(*arguments)
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith(f"{path}: ")
+    assert "Errno" not in done.stderr
 
 
 def test_the_demo_runs_reports_and_replays_to_identical(tmp_path):
