@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 MAX_CHANNEL = 15
 MAX_DURATION_US = 3_600_000_000
+MIN_TRAIN_HZ = 1e6 / MAX_DURATION_US
+"""One period is then as long as the longest train."""
 MAX_TRAIN_HZ = 10_000.0
 
 
@@ -40,8 +42,10 @@ class Pulse:
             raise ValueError("pulse: expected train_hz and width_us together or neither, got only one of them")
         if self.train_hz is None or self.width_us is None:
             return
-        if not (math.isfinite(self.train_hz) and 0.0 < self.train_hz <= MAX_TRAIN_HZ):
-            raise ValueError(f"pulse: expected train_hz above 0 and up to {MAX_TRAIN_HZ:g} Hz, got {self.train_hz}")
+        if not MIN_TRAIN_HZ <= self.train_hz <= MAX_TRAIN_HZ:  # also refuses NaN
+            raise ValueError(
+                f"pulse: expected train_hz from {MIN_TRAIN_HZ:g} to {MAX_TRAIN_HZ:g} Hz, got {self.train_hz}"
+            )
         if not 1 <= self.width_us < 1e6 / self.train_hz:
             raise ValueError(
                 f"pulse: expected width_us from 1 to less than the period of {1e6 / self.train_hz:g} us, "

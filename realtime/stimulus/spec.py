@@ -5,10 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from triggers.pulse import Pulse
+from triggers.pulse import MAX_DURATION_US, Pulse
 
 SOURCES = ("rule", "schedule_s", "random_interval_s", "yoked")
 CONTROLS = ("probability", "blocks", "sham")
+
+_YEAR_S = 31_536_000
+_LONGEST_MS = MAX_DURATION_US / 1000
+_Time = Annotated[float, Field(le=_YEAR_S)]
 
 
 class _Section(BaseModel):
@@ -88,15 +92,15 @@ class StimulusSpec(_Section):
     """
 
     rule: str | None = None
-    schedule_s: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] | None = None
-    random_interval_s: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    schedule_s: Annotated[tuple[_Time, ...], Field(strict=False, min_length=1)] | None = None
+    random_interval_s: Annotated[tuple[_Time, _Time], Field(strict=False)] | None = None
     yoked: YokeSpec | None = None
     triggers: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]  # TOML knows lists only
     channel: int
-    duration_ms: float = Field(gt=0)
+    duration_ms: float = Field(gt=0, le=_LONGEST_MS)
     intensity: float = 1.0
     train_hz: float | None = None
-    width_ms: float | None = None
+    width_ms: float | None = Field(default=None, le=_LONGEST_MS)
     delay_ms: float = Field(default=0.0, ge=0, le=3_600_000)
     while_on: bool = False
     stop_on_release: bool = False

@@ -81,6 +81,11 @@ def test_a_spec_that_went_through_json_is_the_same() -> None:
         (RULE | {"seed": 1, "blocks": {"size": 101, "real": 3}}, "less than or equal to 100"),
         (RULE | {"seed": 1.5, "probability": 0.5}, "valid integer"),
         (RULE | {"delay_ms": -1}, "greater than or equal to 0"),
+        (RULE | {"duration_ms": 1e308}, "less than or equal to 3600000"),
+        (RULE | {"train_hz": 20.0, "width_ms": 1e308}, "less than or equal to 3600000"),
+        (RULE | {"train_hz": 1e-308, "width_ms": 10.0}, "expected train_hz from 0.000277778 to 10000 Hz, got 1e-308"),
+        (TIMED | {"schedule_s": [1.0, 1e308]}, "less than or equal to 31536000"),
+        (TIMED | {"random_interval_s": [1.0, 1e308], "seed": 1}, "less than or equal to 31536000"),
         (TIMED | {"yoked": {"session": "a", "events": [["begin", 1, 2]]}}, "'start' or 'stop'"),
     ],
 )
