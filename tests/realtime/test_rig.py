@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from camera_drivers.registry import load as load_camera
 from realtime.lookahead import LookAheadOptions
 from realtime.rig import RigError, load_rig, parse_rig
 from realtime.stimulus import LimitSpec, StimulusSpec
@@ -224,6 +225,19 @@ def test_every_option_of_stimuli_and_limits_that_the_template_shows_is_one():
             assert value is not None
             shown[section].add(name)
     assert shown == {name: set(fields) for name, fields in known.items()}, "the template explains every section"
+
+
+def test_the_template_shows_options_of_cameras_that_they_have():
+    text = (RIGS / "template.toml").read_text()
+    first, *others = text[text.index("[camera]") : text.index("[loop]")].split("# driver = ")
+    shown = {tomllib.loads(first)["camera"]["driver"]: tomllib.loads(first)["camera"]}
+    for other in others:
+        options = tomllib.loads("driver = " + re.sub(r"(?m)^# ", "", other))
+        shown[options["driver"]] = options
+    assert list(shown) == ["sim", "video", "opencv"]
+    for name, options in shown.items():
+        known = load_camera(name).Options.model_fields
+        assert options.keys() - {"driver"} <= set(known), name
 
 
 def test_a_rig_may_stimulate_without_a_rule():
