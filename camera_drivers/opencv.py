@@ -37,7 +37,7 @@ class OpenCVOptions(BaseModel):
     device: int | str = 0
     width_px: Pixels | None = None
     height_px: Pixels | None = None
-    frame_rate_hz: Annotated[float, Field(gt=0.0)] | None = None
+    frame_rate_hz: Annotated[float, Field(ge=0.001, le=10_000.0)] | None = None
     colour: bool = False
 
 

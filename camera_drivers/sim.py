@@ -68,7 +68,7 @@ class SimOptions(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     width_px: Annotated[int, Field(ge=32, le=8192)] = 512
     height_px: Annotated[int, Field(ge=32, le=8192)] = 512
-    frame_rate_hz: Annotated[float, Field(gt=0.0, le=10_000.0)] = 60.0
+    frame_rate_hz: Annotated[float, Field(ge=0.001, le=10_000.0)] = 60.0
     n_animals: Annotated[int, Field(ge=0, le=16)] = 2
     n_frames: Annotated[int, Field(gt=0)] | None = None
     noise_sd: Annotated[float, Field(ge=0.0, le=30.0)] = 3.0

@@ -35,7 +35,7 @@ class VideoOptions(BaseModel):
     pace: Literal["realtime", "consumer"] = "consumer"
     first_frame: Annotated[int, Field(ge=0)] = 0
     n_frames: Annotated[int, Field(gt=0)] | None = None
-    frame_rate_hz: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    frame_rate_hz: Annotated[float, Field(ge=0.001, le=10_000, allow_inf_nan=False)] | None = None
     preload: bool = False
     repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
