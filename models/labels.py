@@ -248,7 +248,8 @@ def _load(path: Path) -> Any:  # sleap-io is untyped
             f"{path}: expected the package sleap-io, got none; install it with: pip install 'poseloop[sleap]'"
         ) from error
     if not path.is_file():
-        raise LabelsError(f"{path}: no such file")
+        got = "a folder" if path.is_dir() else "no such file"
+        raise LabelsError(f"{path}: expected a SLEAP label file (.slp), got {got}")
     try:
         return sleap_io.load_slp(str(path), open_videos=False)
     # What HDF5 and sleap-io raise on damaged files, found by damaging some; a damaged size asks for too much memory.
@@ -256,7 +257,9 @@ def _load(path: Path) -> Any:  # sleap-io is untyped
         *(OSError, LookupError, ValueError, TypeError, AttributeError),
         *(RuntimeError, ArithmeticError, MemoryError),
     ) as error:
-        raise LabelsError(f"{path}: expected a SLEAP label file (.slp): {error!r}") from error
+        raise LabelsError(
+            f"{path}: expected a SLEAP label file (.slp), got one that cannot be read: {error}"
+        ) from error
 
 
 def _chosen(frame: Any, kind: Kind) -> list[Any]:

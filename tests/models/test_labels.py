@@ -186,10 +186,15 @@ def test_a_file_without_instances(tmp_path):
 def test_files_that_are_not_label_files(tmp_path):
     with pytest.raises(LabelsError) as error:
         read_labels(tmp_path / "none.slp")
-    assert str(error.value) == f"{tmp_path / 'none.slp'}: no such file"
+    assert str(error.value) == f"{tmp_path / 'none.slp'}: expected a SLEAP label file (.slp), got no such file"
+    with pytest.raises(LabelsError) as error:
+        read_labels(tmp_path)
+    assert str(error.value) == f"{tmp_path}: expected a SLEAP label file (.slp), got a folder"
     text = tmp_path / "text.slp"
     text.write_text("head,tail\n1,2\n")
-    with pytest.raises(LabelsError, match=r"text\.slp: expected a SLEAP label file \(\.slp\)"):
+    with pytest.raises(
+        LabelsError, match=r"text\.slp: expected a SLEAP label file \(\.slp\), got one that cannot be read: Unable"
+    ):
         read_labels(text)
 
 

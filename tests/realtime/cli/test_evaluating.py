@@ -114,7 +114,7 @@ def test_how_true_the_confidence_is(truth, tmp_path):
 
 
 WRONG = {
-    "no such file": (["none.slp", "FOUND"], "none.slp: no such file"),
+    "no such file": (["none.slp", "FOUND"], "none.slp: expected a SLEAP label file (.slp), got no such file"),
     "frames that are none": (
         ["TRUTH", "FOUND", "--frames", "5-2"],
         "--frames: expected FIRST-LAST, as in 2000-2999, got '5-2'",
