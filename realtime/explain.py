@@ -87,7 +87,7 @@ def session_tracks(
         plane: Makes levelled px of px, as the rules want them; None to keep px.
 
     Raises:
-        ValueError: It has no frames, or animals of another skeleton.
+        ValueError: It has no frames, or animals of another skeleton, or its log is none.
         OSError: Its log cannot be opened.
     """
     frame_ids, timestamps_ns, frames = [], [], []
@@ -98,7 +98,8 @@ def session_tracks(
                 timestamps_ns.append(record.timestamp_ns)
                 frames.append(_predicted(record, lookahead))
     except LogReadError:
-        pass  # what stands before is whole
+        if not frames:
+            raise  # otherwise what stands before is whole
     if not frames:
         raise ValueError(f"{folder}: expected a session with frames, got none")
     got = frames[0].xy.shape[1]

@@ -264,7 +264,8 @@ def check(rig: RigFile, as_json: Json = False) -> None:
     """Try everything that a rig names (model, rules, camera, triggers) and list all that is wrong; fires nothing."""
     from realtime.check import check_rig  # noqa: PLC0415 - opens devices; only this command needs it
 
-    findings = check_rig(rig)
+    with clear_errors():
+        findings = check_rig(rig)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -1,6 +1,7 @@
 """`poseloop rules explain`: the parts of a rig's rules, and why one is not on in a frame of a session."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,11 @@ def test_what_is_wrong_is_said(name: str, session: Path) -> None:
     code, _, err = explain(session.parent / "rig.toml", *given)
     assert code == 2
     assert text in err
+
+
+def test_a_log_that_is_none_is_said(session: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(session, tmp_path / "damaged")
+    (damaged / "events.log").write_text("something else")
+    code, out, err = explain(session.parent / "rig.toml", "--session", damaged)
+    assert (code, out) == (2, "")
+    assert "damaged/events.log: not an event log" in err
