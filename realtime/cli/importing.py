@@ -8,6 +8,7 @@ import typer
 
 from realtime.cli.app import Json, app, clear_errors, console
 
+_LONGEST_PX = 16_384
 _HELP = "\n\n".join(  # one line a paragraph: the terminal breaks them
     (
         "Turn a model that SLEAP or sleap-nn trained into a model folder.",
@@ -82,4 +83,6 @@ def _image_shape(size: str | None) -> tuple[int, ...] | None:
     sides = [int(number) for number in numbers[:2] if number.isdecimal()]
     if len(sides) != 2 or 0 in sides or numbers[2:] not in ([], ["3"]):
         raise ValueError(f"--size: expected WIDTHxHEIGHT in px, as in 1024x1024, or WIDTHxHEIGHTx3, got {size!r}")
+    if max(sides) > _LONGEST_PX:  # the model's reference images are made in this size
+        raise ValueError(f"--size: expected sides of at most {_LONGEST_PX} px, got {size!r}")
     return (sides[1], sides[0], *map(int, numbers[2:]))

@@ -153,6 +153,7 @@ def test_devices_are_listed():
         (("report", "."), "not a session folder"),
         (("import", "no/such/folder", "--out", "model"), "no/such/folder"),
         (("import", ".", "--out", "model", "--size", "big"), "expected WIDTHxHEIGHT in px"),
+        (("import", ".", "--out", "model", "--size", "512x99999999"), "expected sides of at most 16384 px, got"),
         (("train", "no_such.toml", "--out", "model"), "no_such.toml"),
         (("fly",), "No such command"),
     ],
