@@ -46,14 +46,23 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
-    """Write `session.json` at once or not at all: a reader never sees half of it."""
+    """Write `session.json` at once or not at all: a reader never sees half of it.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk; nothing is left of it.
+    """
     part = folder / f"{DESCRIPTION}.part"
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(description, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / DESCRIPTION)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(description, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / DESCRIPTION)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def read_description(folder: Path, keys: Sequence[str] = ()) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def run_live(
         outputs, infos = _open_triggers(rig, opened, dry_run=request.dry_run)
         link.open()
         description = {**_describe(rig, seeing, infos), "armed_at_start": armed, "orders": link.addresses}
-        session_folder.write_description(out, description)
+        _write_description(out, description)
         shutil.copyfile(rig.path, out / session_folder.RIG)
         recorder = Recorder(out, rig.recording, seeing.camera.ring.handle())
         opened.callback(recorder.close)
@@ -235,8 +235,15 @@ def _write_end(
         "drops": drops,
         "recorder": asdict(report),
     }
-    session_folder.write_description(out, {**description, **ending})
+    _write_description(out, {**description, **ending})
     return LiveEnd(out, end, report, drops, fault)
+
+
+def _write_description(out: Path, description: Mapping[str, Any]) -> None:
+    try:
+        session_folder.write_description(out, dict(description))
+    except OSError as error:
+        raise RecordingError(f"{out / session_folder.DESCRIPTION}: cannot write it: {error.strerror}") from error
 
 
 def _open_triggers(rig: Rig, opened: ExitStack, *, dry_run: bool) -> tuple[dict[str, Trigger], dict[str, TriggerInfo]]:

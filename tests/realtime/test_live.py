@@ -1,5 +1,6 @@
 """Whole sessions in real processes: what the folder holds, and what happens when something dies."""
 
+import errno
 import json
 import os
 import resource
@@ -13,6 +14,9 @@ from typer.testing import CliRunner
 
 from camera_drivers.frame_log import read_frame_log
 from realtime.cli.commands import app
+from realtime.live import Request, run_live
+from realtime.loop import StopRequest
+from realtime.recording import RecordingError
 from realtime.recording.log import read_log
 from realtime.recording.records import EndRecord, FrameRecord
 from triggers.lock import DeviceLock
@@ -274,6 +278,18 @@ SPOT_CAMERA = 'n_frames = 5\npace = "consumer"\nwidth_px = 96\nheight_px = 96\nb
 def spot_rig(write_rig, spot_model):
     """A rig of simulated frames and a small model."""
     return write_rig(SPOT_CAMERA, model=spot_model)
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_named_and_nothing_is_left(tmp_path, write_rig, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RecordingError) as caught:
+        run_live(Request(rig=str(write_rig()), out=str(tmp_path / "session")), StopRequest())
+    path = tmp_path / "session" / "session.json"
+    assert str(caught.value) == f"{path}: cannot write it: No space left on device"
+    assert not (tmp_path / "session").exists()
 
 
 def test_the_record_says_that_the_engine_was_equal_to_the_reference(tmp_path, spot_rig):
