@@ -63,12 +63,19 @@ def test_it_tracks_the_same_animals_and_asks_every_rule():
 
 @pytest.mark.parametrize(
     "sections",
-    [(AWAKE,), (AWAKE, RULES), (AWAKE, RULES, LOOKAHEAD), (AWAKE, "[tracker]\nmax_tracks = 1\n")],
-    ids=["tracker", "rules", "look-ahead", "one animal"],
+    [
+        (AWAKE,),
+        (AWAKE, RULES),
+        (AWAKE, RULES, LOOKAHEAD),
+        (AWAKE, "[tracker]\nmax_tracks = 1\n"),
+        (AWAKE, '[tracker]\nmotion = "kalman"\nmatching = "hungarian"\nmax_tracks = 8\nclosed_population = false\n'),
+        (AWAKE, '[identities]\nby = "size"\nnames = ["male", "female"]\n'),
+    ],
+    ids=["tracker", "rules", "look-ahead", "one animal", "other stages", "identities"],
 )
 def test_it_runs_with_the_parts_of_a_rig(open_rig, sections):
     drill = drill_of(open_rig(*sections))
-    for _ in range(5):
+    for _ in range(50):
         drill.once()
 
 
