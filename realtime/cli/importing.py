@@ -52,12 +52,19 @@ def import_model(
         bool,
         typer.Option("--sleap-compat", help="Reproduce SLEAP's points with their half-pixel shifts, to compare."),
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Import a model; `_HELP` says more."""
     from models.importing import import_models  # noqa: PLC0415 - needs the extra `sleap`
+    from models.spec import SPEC_FILE  # noqa: PLC0415 - as that
 
     with clear_errors():
+        if (out / SPEC_FILE).exists() and not overwrite:
+            raise ValueError(
+                f"--out: expected no model in {out}, got one, which rigs may name; give another folder, or replace it "
+                "with --overwrite"
+            )
         imported = import_models(
             folders,
             out,

@@ -167,6 +167,20 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(tmp_path, monkeypatc
     assert "Traceback" not in done.stderr
 
 
+def test_import_replaces_a_model_only_when_told_to(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("what rigs rely on")
+    done = poseloop("import", tmp_path / "trained", "--out", model)
+    assert done.exit_code == 2
+    assert f"--out: expected no model in {model}, got one" in done.stderr.replace("\n", "")
+    assert (model / "model.json").read_text() == "what rigs rely on"
+    # Told to, it goes on to what it would import, which is not there.
+    done = poseloop("import", tmp_path / "trained", "--out", model, "--overwrite")
+    assert "--out" not in done.stderr
+    assert str(tmp_path / "trained") in done.stderr.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
