@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +35,13 @@ def tell(text: str, *, done: bool) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
         complain(text)
+
+
+def progress_bar(*, quiet: bool) -> "Progress":
+    """Return a bar for long work, to be entered; it shows on a terminal alone, and leaves nothing behind."""
+    from rich.progress import Progress  # noqa: PLC0415 - an emergency stop does without it
+
+    return Progress(console=errors, transient=True, disable=quiet or not errors.is_terminal)
 
 
 @contextmanager

@@ -9,12 +9,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from pydantic import JsonValue
-from rich.progress import Progress
 
 from camera_drivers.decoding import VideoReader
 from models.errors import ModelInputError
 from models.spec import ModelSpec, sha256_of
-from realtime.cli.app import Json, app, clear_errors, complain, console, errors
+from realtime.cli.app import Json, app, clear_errors, complain, console, progress_bar
 from realtime.cli.frames import frame_range, spread_frames
 
 
@@ -50,7 +49,7 @@ def quantise(
     with clear_errors(camera_is_a_file=True):
         first, last = frame_range(frames)
         folder = model_folder(model)
-        with Progress(console=errors, transient=True, disable=as_json) as progress:
+        with progress_bar(quiet=as_json) as progress:
             progress.add_task("reading the video, then comparing", total=None)
             images, indices = _spread_frames(video, ModelSpec.load(folder), first, last, count)
             provenance: dict[str, JsonValue] = {

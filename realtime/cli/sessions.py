@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from realtime import folder as session_folder
-from realtime.cli.app import Json, app, clear_errors, complain, console
+from realtime.cli.app import Json, app, clear_errors, complain, console, progress_bar
 from realtime.cli.keys import Keys
 from realtime.rig import load_rig
 
@@ -206,7 +205,7 @@ def replay(
         if from_poses and from_frames:
             raise ValueError("expected --from-poses or --from-frames, got both")
         other = None if rig is None else load_rig(rig)
-        with Progress(console=console, transient=True, disable=as_json) as progress:
+        with progress_bar(quiet=as_json) as progress:
             task = progress.add_task("replaying", total=None)
             comparison, frames_from = replay_session(
                 folder,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from models.spec import ModelSpec
-from realtime.cli.app import Json, app, clear_errors, complain, console, errors
+from realtime.cli.app import Json, app, clear_errors, complain, console, progress_bar
 
 if TYPE_CHECKING:
     from models.tuning import Candidate, Tuned
@@ -33,7 +32,7 @@ def tune_engine(
 
     with clear_errors():
         ways = candidates(ModelSpec.load(model_folder(model)))
-        with Progress(console=errors, transient=True, disable=as_json) as progress:
+        with progress_bar(quiet=as_json) as progress:
             task = progress.add_task("", total=len(ways))
 
             def tell(way: "Candidate") -> None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.progress import Progress
 from rich.table import Table
 
 from camera_drivers.decoding import VideoReader
 from models.errors import ModelError
 from models.spec import ModelSpec
-from realtime.cli.app import Json, app, clear_errors, complain, console, errors
+from realtime.cli.app import Json, app, clear_errors, complain, console, errors, progress_bar
 from realtime.cli.engine_options import Engine, InPrecision, OnDevice, Threads, WithProvider
 from realtime.cli.frames import spread_frames
 
@@ -116,7 +115,7 @@ def _reference(options: "ExportedOptions", against: Path | None, n_frames: int, 
     if against is None or against.is_dir() or against.suffix == REFERENCE_SUFFIX:
         return find_reference(options.path, against)
     channels = ModelSpec.load(model_folder(options.path)).image.channels
-    with Progress(console=errors, transient=True, disable=quiet) as progress:
+    with progress_bar(quiet=quiet) as progress:
         task = progress.add_task("computing the reference in NumPy", total=n_frames)
         images = _images(against, channels, n_frames)
         return compute_reference(options.path, images, lambda done: progress.update(task, completed=done))

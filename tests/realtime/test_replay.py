@@ -344,6 +344,12 @@ def test_the_command_line_says_identical_and_exits_with_0(session):
     assert answer["frames_from"] == "source"
 
 
+def test_without_a_terminal_there_is_no_trace_of_a_progress_bar(session):
+    done = run_cli("replay", session)
+    assert done.stdout.startswith("150 frames from the original frames: identical")
+    assert done.stderr == ""
+
+
 def test_the_command_line_exits_with_1_where_it_differs(session, tmp_path):
     other = tmp_path / "session"
     other.mkdir()
