@@ -401,7 +401,7 @@ def _expires_ms(expires_ns: int, now_ns: int) -> int:
 
 
 def _fields(pulse: Pulse) -> dict[str, int]:
-    """Return what a frame says of a pulse, in whole µs; a period above 2³² µs is longer than any pulse."""
+    """Return what a frame says of a pulse, in whole µs."""
     fields = {
         "channel": pulse.channel,
         "intensity": round(pulse.intensity * wire.FULL_INTENSITY),
@@ -410,7 +410,7 @@ def _fields(pulse: Pulse) -> dict[str, int]:
         "width_us": 0,
     }
     if pulse.train_hz is not None and pulse.width_us is not None:
-        fields["period_us"] = max(round(min(1e6 / pulse.train_hz, wire.U32)), pulse.width_us + 1)
+        fields["period_us"] = max(round(1e6 / pulse.train_hz), pulse.width_us + 1)
         fields["width_us"] = pulse.width_us
     return fields
 

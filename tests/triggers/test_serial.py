@@ -10,7 +10,7 @@ import pytest
 from triggers import wire
 from triggers.device import Device, DeviceSpec
 from triggers.errors import TriggerFailedError, TriggerNotOpenError, TriggerTimeoutError
-from triggers.pulse import Pulse
+from triggers.pulse import MIN_TRAIN_HZ, Pulse
 from triggers.serial import SerialOptions, SerialTrigger
 from triggers.testing import check_trigger
 
@@ -50,7 +50,7 @@ def test_contract(peer):
         pytest.param(Pulse(0, 1, 0.0), (0, 0, 1, 0, 0), id="sham"),
         pytest.param(Pulse(0, 10**6, 1.0, 20.0, 10_000), (0, 0xFFFF, 10**6, 50_000, 10_000), id="train"),
         pytest.param(Pulse(0, 10**6, 1.0, 30.0, 33_333), (0, 0xFFFF, 10**6, 33_334, 33_333), id="width nearly period"),
-        pytest.param(Pulse(0, 10**6, 1.0, 5e-324, 10), (0, 0xFFFF, 10**6, wire.U32, 10), id="endless period"),
+        pytest.param(Pulse(0, 10**6, 1.0, MIN_TRAIN_HZ, 10), (0, 0xFFFF, 10**6, 3_600_000_000, 10), id="slowest train"),
     ],
 )
 def test_a_pulse_on_the_wire(peer, opened, until, clock, pulse, expected):
