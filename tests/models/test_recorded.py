@@ -93,7 +93,7 @@ def test_where_it_comes_from(labels):
 def test_files_that_cannot_be_read(tmp_path, labels):
     with pytest.raises(ModelNotOpenError) as error:
         RecordedModel(RecordedOptions(path=tmp_path / "none.slp"))
-    assert str(error.value) == f"{tmp_path / 'none.slp'}: no such file"
+    assert str(error.value) == f"{tmp_path / 'none.slp'}: expected a SLEAP label file (.slp), got no such file"
     damaged = tmp_path / "damaged.slp"
     damaged.write_bytes(labels.read_bytes()[:2000])
     with pytest.raises(ModelNotOpenError, match="expected a SLEAP label file"):
