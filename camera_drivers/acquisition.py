@@ -64,7 +64,6 @@ class Acquisition(Camera):
         self._capacity = capacity
         self._wait = wait
         self._drill: Drill | None = None
-        self._drilled: Callable[[], None] | None = None
         self._child: _Child | None = None
         self._ring: FrameRing | None = None
         self._reader: RingReader | None = None
@@ -111,7 +110,7 @@ class Acquisition(Camera):
         reader = self._the_reader()
         frame = reader.take(0.0 if self._drill else timeout_s)
         if frame is None and self._drill and not reader.ended:
-            frame = ask_until(time.monotonic_ns() + timeout_s * 1e9, reader.ask, self._drill)
+            frame = ask_until(time.monotonic_ns() + timeout_s * 1e9, reader.take, self._drill)
         if frame is None:
             self._check(reader)
             return None
@@ -123,8 +122,7 @@ class Acquisition(Camera):
         return frame
 
     def drill(self, also: Callable[[], None]) -> None:
-        """Call this now and then while `grab` waits awake, so that the code of it is at hand; asleep, never."""
-        self._drilled = also
+        """Until `close`, call this now and then while `grab` waits awake, so that its code is at hand."""
         if self._drill is not None:
             self._drill.also = also
 
@@ -191,7 +189,6 @@ class Acquisition(Camera):
         self._reader = self._ring.reader("loop", self._policy)
         if self._wait == "spin":
             self._drill = Drill()
-            self._drill.also = self._drilled
         handle = self._ring.handle()
         socket.send_fds(child.link, [handle.to_json().encode()], handle.fds)
         return info

@@ -57,13 +57,13 @@ class Drill:
 
 def ask_until(
     end_ns: float,
-    ask: Callable[[], Frame | None],
+    grab: Callable[[float], Frame | None],
     drill: Drill,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Frame | None:
-    """Ask for a frame again and again until one is there or `end_ns` is past, with a drill now and then."""
+    """Call `grab(0.0)` again and again until a frame is there or `end_ns` is past, with a drill now and then."""
     n_asked = 0
-    while (frame := ask()) is None and now_ns() < end_ns:
+    while (frame := grab(0.0)) is None and now_ns() < end_ns:
         n_asked += 1
         if n_asked % _ASKED_BETWEEN_DRILLS == 0:
             drill.once()
@@ -98,13 +98,10 @@ class AwakeCamera:
         asleep_ns = min(self._due_ns - AHEAD_NS, end_ns) - self._now_ns()
         self._newest = self._camera.grab(asleep_ns / 1e9) if asleep_ns > 0.0 else None
         if self._newest is None and self._now_ns() < self._due_ns + AHEAD_NS:
-            self._newest = ask_until(min(self._due_ns + AHEAD_NS, end_ns), self._ask, self._drill, self._now_ns)
+            self._newest = ask_until(min(self._due_ns + AHEAD_NS, end_ns), self._camera.grab, self._drill, self._now_ns)
         if self._newest is None:
             self._newest = self._camera.grab(max(0.0, (end_ns - self._now_ns()) / 1e9))
         return self._newest
-
-    def _ask(self) -> Frame | None:
-        return self._camera.grab(0.0)
 
     def _learn(self) -> None:
         """Learn from the last frame when the next one is due: now, when nobody waits for it."""

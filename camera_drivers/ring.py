@@ -408,10 +408,6 @@ class RingReader:
             self._pass_over(numbers)
         return self._frame(self._held)
 
-    def ask(self) -> Frame | None:
-        """Return the next frame if it is there; as `take` without waiting."""
-        return self.take(0.0)
-
     @property
     def n_waiting(self) -> int:
         """Frames in the ring that have not been taken yet."""

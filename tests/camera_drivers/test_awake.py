@@ -142,10 +142,10 @@ def test_it_never_waits_longer_than_it_may(drill: Counted) -> None:
 
 def test_asking_ends_with_an_answer_or_the_time(drill: Counted) -> None:
     camera = Scripted([50_000, 900_000])
-    frame = ask_until(200_000, lambda: camera.grab(0.0), drill, camera.now_ns)
+    frame = ask_until(200_000, camera.grab, drill, camera.now_ns)
     assert frame is not None
     assert frame.frame_id == 0
-    assert ask_until(400_000, lambda: camera.grab(0.0), drill, camera.now_ns) is None
+    assert ask_until(400_000, camera.grab, drill, camera.now_ns) is None
     assert 400_000 <= camera.now < 410_000
     assert drill.n == len(camera.asked) // 32 > 0
 

@@ -100,4 +100,5 @@ def test_nobody_elses_code_is_asked_about_animals_that_do_not_exist(open_rig, mo
 def test_the_camera_of_a_session_has_it(open_rig, sections, is_drilled):
     with ExitStack() as opened:
         seeing = _open_seeing(open_rig(*sections), opened, fires=False)
-        assert (seeing.camera._drilled is not None) == is_drilled
+        drill = seeing.camera._drill
+        assert (drill is not None and drill.also is not None) == is_drilled
