@@ -61,6 +61,11 @@ def inlined(function: _Function) -> _Function:
     return cast("_Function", numba.njit(_nrt=False, forceinline=True)(function))
 
 
+def array_of(dtype: numba.types.Type, ndim: int = 1, *, readonly: bool = True) -> numba.types.Array:
+    """Return the type of a C-contiguous array, for a `signature`; a read-only one takes writeable arrays as well."""
+    return numba.types.Array(dtype, ndim, "C", readonly=readonly)
+
+
 def in_python(function: _Function) -> _Function:
     """Return a compiled function as plain Python, for an `inner` one that returns arrays and is wanted outside."""
     return cast("_Function", cast("Any", function).py_func)

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled, inlined, inner
+from realtime.compiled import array_of, compiled, inlined, inner
 from realtime.rules.calculation import Frames, Items
 
 
@@ -269,10 +269,6 @@ def _bound_rows(
 @functools.cache
 def bound_rows() -> Callable[..., tuple[NDArray[np.int64], NDArray[np.bool_]]]:
     """Return `_bound_rows` compiled; the first call compiles it or loads it from Numba's cache."""
-    i32, f32 = numba.int32, numba.float32
-
-    def array(dtype: numba.types.Type, ndim: int = 1) -> numba.types.Array:
-        return numba.types.Array(dtype, ndim, "C", readonly=True)
-
-    signature = (array(i32, 2), numba.boolean, numba.float64, array(i32), array(f32), array(i32), array(i32))
+    ids, confidences = array_of(numba.int32), array_of(numba.float32)
+    signature = (array_of(numba.int32, 2), numba.boolean, numba.float64, ids, confidences, ids, ids)
     return compiled(_bound_rows, signature, allocates=True)

@@ -40,7 +40,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.compiled import compiled, inner
+from realtime.compiled import array_of, compiled, inner
 from realtime.decision import Edge, State
 from realtime.rules.bindings import Binding, Memory, bind_fixed_roles, bind_items, bind_tracks
 from realtime.rules.calculation import Frames, Items, Slots, calculate, kleene_and
@@ -341,10 +341,6 @@ def evaluate_frames(
     )
 
 
-def _array(dtype: numba.types.Type, ndim: int, *, readonly: bool = True) -> numba.types.Array:
-    return numba.types.Array(dtype, ndim, "C", readonly=readonly)
-
-
 @functools.cache
 def machine_code() -> Callable[..., None]:
     """Return `evaluate_frames` compiled; the first call compiles it or loads it from Numba's cache.
@@ -353,17 +349,24 @@ def machine_code() -> Callable[..., None]:
     `TypeError` at once, where Numba would otherwise stop the loop for seconds to compile for it.
     """
     i32, i64, f32, f64 = numba.int32, numba.int64, numba.float32, numba.float64
-    states = _array(numba.int8, 3, readonly=False)
-    program = (_array(i32, 2), _array(f64, 1), _array(i32, 1), states, _array(i32, 2), _array(i64, 1))
+    states = array_of(numba.int8, 3, readonly=False)
+    program = (array_of(i32, 2), array_of(f64, 1), array_of(i32, 1), states, array_of(i32, 2), array_of(i64, 1))
     memory = (
-        _array(i64, 1, readonly=False),
-        _array(i64, 3, readonly=False),
-        _array(i64, 2, readonly=False),
-        _array(f64, 2, readonly=False),
-        _array(i64, 1, readonly=False),
+        array_of(i64, 1, readonly=False),
+        array_of(i64, 3, readonly=False),
+        array_of(i64, 2, readonly=False),
+        array_of(f64, 2, readonly=False),
+        array_of(i64, 1, readonly=False),
     )
-    frames = (_array(i64, 1), _array(i64, 1))
-    tracks = (_array(i32, 1), _array(f32, 3), _array(f32, 3), _array(f32, 2), _array(f32, 1), *(_array(i32, 1),) * 3)
-    results = (_array(i32, 2, readonly=False), _array(f64, 2, readonly=False))
+    frames = (array_of(i64, 1), array_of(i64, 1))
+    tracks = (
+        array_of(i32, 1),
+        array_of(f32, 3),
+        array_of(f32, 3),
+        array_of(f32, 2),
+        array_of(f32, 1),
+        *(array_of(i32, 1),) * 3,
+    )
+    results = (array_of(i32, 2, readonly=False), array_of(f64, 2, readonly=False))
     signature = numba.void(*program, *memory, *frames, *tracks, *results)
     return compiled(evaluate_frames, signature, allocates=True, lets_others_run=True)
